@@ -1,0 +1,71 @@
+"""What goes into a model and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelTensor:
+    """One named output; `data` is a flat array of `prod(shape)` numbers, `byte_buffer` its raw little-endian bytes."""
+
+    name: str | None = None
+    data_type: str | None = None
+    shape: tuple[int, ...] | None = None
+    data: NDArray[Any] | None = None
+    byte_buffer: bytes | None = None
+    result: str | None = None
+    data_as_map: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTensors:
+    """The outputs for one text (local models) or one call (remote models)."""
+
+    output: tuple[ModelTensor, ...]
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLOutput:
+    """A predict answer; one entry per text for local models, in the order of the texts."""
+
+    inference_results: tuple[ModelTensors, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextDocsInput:
+    """Input of the text functions.
+
+    `kind` picks the model's prefix: "query", "passage" or None. Filters as `model_result_filter` of ML Commons:
+    empty means all; names and positions together give the union.
+    """
+
+    text_docs: tuple[str, ...]
+    return_number: bool = True
+    return_bytes: bool = False
+    target_response: tuple[str, ...] = ()
+    target_response_positions: tuple[int, ...] = ()
+    kind: str | None = None
+
+
+MLInput = TextDocsInput
+"""The union of predict inputs; more members come with more functions."""
+
+
+def vectors(output: MLOutput, name: str = "sentence_embedding") -> list[NDArray[np.float32]]:
+    """The tensor called `name` of each result, as flat float32 arrays.
+
+    Raises KeyError when a result lacks it.
+    """
+    found = []
+    for result in output.inference_results:
+        tensor = next((t for t in result.output if t.name == name and t.data is not None), None)
+        if tensor is None or tensor.data is None:
+            raise KeyError(name)
+        found.append(np.asarray(tensor.data, dtype=np.float32))
+    return found

@@ -1,0 +1,191 @@
+"""Bytes <-> JSON <-> domain values.
+
+One converter for all documents: unknown keys are dropped, absent and null fields are None, None is not written,
+field order is the order of the dataclass, and scalars are read as leniently as ML Commons reads them ("384" is an
+int where an int is meant, 1 is a text where a text is meant).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import cattrs
+import orjson
+import simplejson
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from bridge.errors import InvalidRequest, Unparsable
+
+T = TypeVar("T")
+
+_TRUE, _FALSE = ("true",), ("false",)
+
+
+def _text(value: Any, _: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise InvalidRequest(f"expected a text but got {type(value).__name__}")
+
+
+def _integer(value: Any, _: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise InvalidRequest(f"expected a number but got {type(value).__name__}")
+    try:
+        return int(value)
+    except ValueError as error:
+        raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception") from error
+
+
+def _real(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise InvalidRequest(f"expected a number but got {type(value).__name__}")
+    try:
+        return float(value)
+    except ValueError as error:
+        raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception") from error
+
+
+def _boolean(value: Any, _: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in _TRUE or value in _FALSE:
+        return value in _TRUE
+    raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+
+
+def _enum(value: Any, kind: type[StrEnum]) -> StrEnum:
+    try:
+        return kind(str(value).upper())
+    except ValueError as error:
+        raise InvalidRequest(f"No enum constant {kind.__name__}.{value}") from error
+
+
+def _sequence(value: Any, kind: Any) -> tuple[Any, ...]:
+    item = get_args(kind)[0]
+    # A field that once held a comma list (worker_node of 2.x) reads as a list too.
+    items = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(_converter.structure(x, item) for x in items)
+
+
+def _is_generic(origin: Any, kind: Any) -> bool:
+    return get_origin(kind) is origin
+
+
+def _is_optional(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType) and type(None) in get_args(kind)
+
+
+def _optional(value: Any, kind: Any) -> Any:
+    if value is None:
+        return None
+    inner = next(a for a in get_args(kind) if a is not type(None))
+    return _converter.structure(value, inner)
+
+
+def _structure_dataclass(kind: type[Any]) -> Any:
+    plain = make_dict_structure_fn(kind, _converter, _cattrs_detailed_validation=False)
+
+    def structure(value: Any, cls: Any) -> Any:
+        return plain({k: v for k, v in value.items() if v is not None}, cls)
+
+    return structure
+
+
+def _unstructure_dataclass(kind: type[Any]) -> Any:
+    hints = get_type_hints(kind)
+    options = {
+        f.name: override(omit_if_default=_is_optional(hints[f.name]) and f.default is None) for f in fields(kind)
+    }
+    return make_dict_unstructure_fn(kind, _converter, **options)  # type: ignore[arg-type]
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+for _kind, _reader in ((str, _text), (int, _integer), (float, _real), (bool, _boolean), (StrEnum, _enum)):
+    _converter.register_structure_hook(_kind, _reader)
+_converter.register_structure_hook_func(partial(_is_generic, tuple), _sequence)
+_converter.register_structure_hook_func(_is_optional, _optional)
+_converter.register_structure_hook_func(partial(_is_generic, dict), lambda v, _: v)
+_converter.register_structure_hook_factory(is_dataclass, _structure_dataclass)
+_converter.register_unstructure_hook_factory(is_dataclass, _unstructure_dataclass)
+_converter.register_unstructure_hook(StrEnum, lambda v: v.value)
+_converter.register_unstructure_hook(tuple, lambda v: [_converter.unstructure(x) for x in v])
+
+
+def from_document(kind: type[T], document: Mapping[str, Any]) -> T:
+    """Read a dataclass of the domain from a JSON object.
+
+    Raises InvalidRequest when a value cannot be read as its field's type.
+    """
+    try:
+        return _converter.structure(document, kind)
+    except TypeError as error:
+        raise InvalidRequest(f"{kind.__name__} lacks a field: {error}") from error
+
+
+def to_document(value: Any) -> dict[str, Any]:
+    """Write a dataclass of the domain as a JSON object, None left out, order kept."""
+    document: dict[str, Any] = _converter.unstructure(value)
+    return document
+
+
+def loads(data: bytes | str) -> Any:
+    """Read JSON quickly; for our own documents and request bodies, where numbers are ordinary.
+
+    Raises Unparsable.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Unparsable(str(error), kind="json_parse_exception") from error
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON; numpy arrays go out as lists with the shortest digits that give the same float32 back."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Unparsable(f"Duplicate field '{twice}'", kind="json_parse_exception")
+    return found
+
+
+def loads_exact(data: bytes | str) -> Any:
+    """Read JSON without losing a digit: integers of any length, decimals as Decimal. For what goes on to the cluster.
+
+    A field given twice is refused, as the cluster refuses it. Raises Unparsable.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        return simplejson.loads(text, use_decimal=True, object_pairs_hook=_no_duplicates)
+    except (simplejson.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unparsable(str(error), kind="json_parse_exception") from error
+
+
+def raw_json(data: bytes) -> Any:
+    """Bytes that are JSON already, to be put into a value that `dumps_exact` writes (a vector, for example)."""
+    return simplejson.RawJSON(data.decode("utf-8"))
+
+
+def dumps_exact(value: Any) -> bytes:
+    """Write what `loads_exact` read, with `raw_json` parts put in as they are."""
+    text: str = simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # Lone surrogates came in as escapes and must go out as escapes.
+    return text.encode("utf-8", "surrogatepass") if text.isascii() else _encode(text)
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "".join(c if not 0xD800 <= ord(c) <= 0xDFFF else f"\\u{ord(c):04x}" for c in text).encode("utf-8")
