@@ -1,0 +1,1 @@
+"""`/_plugins/_ml/**` as aiohttp handlers: one module per resource."""
