@@ -17,7 +17,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import cattrs
 import orjson
 import simplejson
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn
 
 from bridge.errors import InvalidRequest, Unparsable
 
@@ -99,11 +99,16 @@ def _structure_dataclass(kind: type[Any]) -> Any:
 
 
 def _unstructure_dataclass(kind: type[Any]) -> Any:
+    # Not cattrs' generated function: it writes the fields with defaults last, and ML Commons has an order.
     hints = get_type_hints(kind)
-    options = {
-        f.name: override(omit_if_default=_is_optional(hints[f.name]) and f.default is None) for f in fields(kind)
-    }
-    return make_dict_unstructure_fn(kind, _converter, **options)  # type: ignore[arg-type]
+    optional = {f.name for f in fields(kind) if _is_optional(hints[f.name]) and f.default is None}
+    names = tuple(f.name for f in fields(kind))
+
+    def unstructure(value: Any) -> dict[str, Any]:
+        found = ((name, getattr(value, name)) for name in names)
+        return {name: _converter.unstructure(v) for name, v in found if v is not None or name not in optional}
+
+    return unstructure
 
 
 _converter = cattrs.Converter(detailed_validation=False)
@@ -125,7 +130,7 @@ def from_document(kind: type[T], document: Mapping[str, Any]) -> T:
     """
     try:
         return _converter.structure(document, kind)
-    except TypeError as error:
+    except KeyError as error:
         raise InvalidRequest(f"{kind.__name__} lacks a field: {error}") from error
 
 
