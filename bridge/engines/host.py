@@ -1,0 +1,176 @@
+"""The models that one inference process holds, and the calls on them. Blocking; used by `process`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridge.domain.names import ModelFormat
+from bridge.engines import devices, embedding, memory, onnx, torchscript
+from bridge.engines.batching import Batcher, Job, Limits
+from bridge.engines.crew import Crew
+from bridge.engines.devices import Device
+from bridge.engines.embedding import EmbeddingModel, Row
+from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.session import ModelSpec, Output
+
+GPU_LIMITS = Limits(token_budget=16_384, max_texts=256, split=False)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One loaded model; `memory_bytes` is an estimate, `seconds` what loading took."""
+
+    model: EmbeddingModel
+    batcher: Batcher[Row]
+    memory_bytes: int
+    seconds: float
+
+    def close(self) -> None:
+        """Fail what waits, finish what runs, free the model."""
+        self.batcher.close()
+        self.model.close()
+
+    def facts(self) -> dict[str, Any]:
+        """What the application shows and stores about it."""
+        spec = self.model.spec
+        return {
+            "device": str(self.model.device),
+            "dimension": self.model.dimension,
+            "expected_dimension": spec.embedding_dimension,
+            "memory_bytes": self.memory_bytes,
+            "load_seconds": round(self.seconds, 4),
+            "waiting_texts": self.batcher.waiting,
+            "texts": self.batcher.texts_done,
+            "batches": self.batcher.batches_done,
+            "failures": self.batcher.failures,
+        }
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which of a text's tensors are wanted: the union of names and positions; nothing named means all."""
+
+    names: tuple[str, ...] = ()
+    positions: tuple[int, ...] = ()
+
+    def apply(self, row: Sequence[Output]) -> list[Output | None]:
+        """The row with None in place of what is not wanted."""
+        if not self.names and not self.positions:
+            return list(row)
+        return [
+            output if output.name in self.names or place in self.positions else None for place, output in enumerate(row)
+        ]
+
+
+class Host:
+    """Loads, unloads and runs models; safe to call from several threads."""
+
+    def __init__(self, *, limits: Limits | None = None, workers: int | None = None) -> None:
+        self._limits = limits or Limits()
+        self._workers = workers or devices.cores()
+        self._crews: dict[str, Crew] = {}
+        self._models: dict[str, Deployed] = {}
+        self._lock = threading.Lock()
+
+    def load(
+        self,
+        model_id: str,
+        folder: Path,
+        spec: ModelSpec,
+        *,
+        device: str | None = None,
+        allow_torchscript: bool = False,
+    ) -> dict[str, Any]:
+        """Load and warm up a model, in place of one with this id if there is one; its facts.
+
+        Raises EngineFault(LOAD_FAILED or UNSUPPORTED); a model that is there already stays then.
+        """
+        before = time.perf_counter()
+        chosen = choose_device(spec, device)
+        model = embedding.load(folder, device=chosen, spec=spec, allow_torchscript=allow_torchscript)
+        limits = self._limits if chosen.kind == "cpu" else GPU_LIMITS
+        batcher = Batcher(model, self._crew(chosen), model_id=model_id, limits=limits)
+        size = memory.estimate(memory.folder_size(folder))
+        deployed = Deployed(model, batcher, size, time.perf_counter() - before)
+        with self._lock:
+            replaced = self._models.get(model_id)
+            self._models[model_id] = deployed
+        if replaced is not None:
+            replaced.close()
+        return deployed.facts()
+
+    def unload(self, model_id: str) -> bool:
+        """Free a model; False when it is not here."""
+        with self._lock:
+            found = self._models.pop(model_id, None)
+        if found is not None:
+            found.close()
+        return found is not None
+
+    def submit(
+        self,
+        model_id: str,
+        texts: Sequence[str],
+        done: Callable[[Job[Row]], None],
+        *,
+        kind: str | None = None,
+        timeout: float | None = None,
+    ) -> tuple[Deployed, Job[Row]]:
+        """Queue a call; `done` gets the job later. Raises EngineFault(NOT_LOADED or QUEUE_FULL)."""
+        deployed = self._models.get(model_id)
+        if deployed is None:
+            raise EngineFault(FaultCode.NOT_LOADED, f"model {model_id} is not loaded here")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        job = Job(texts=texts, done=done, kind=kind, deadline=deadline)
+        deployed.batcher.submit(job)
+        return deployed, job
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of this process and of each model; memory in bytes."""
+        with self._lock:
+            models = dict(self._models)
+        return {
+            "rss_bytes": memory.rss(),
+            "workers": {name: crew.size for name, crew in self._crews.items()},
+            "models": {model_id: deployed.facts() for model_id, deployed in models.items()},
+        }
+
+    def finish(self) -> None:
+        """Wait until no call is queued or running."""
+        for deployed in list(self._models.values()):
+            deployed.batcher.finish()
+
+    def close(self) -> None:
+        """Unload everything and end the threads."""
+        for model_id in list(self._models):
+            self.unload(model_id)
+        for crew in self._crews.values():
+            crew.stop()
+
+    def _crew(self, device: Device) -> Crew:
+        with self._lock:
+            name = str(device)
+            if name not in self._crews:
+                # Two threads a GPU: one prepares a batch while the other's runs.
+                self._crews[name] = Crew(self._workers if device.kind == "cpu" else 2, name=name)
+            return self._crews[name]
+
+
+def choose_device(spec: ModelSpec, requested: str | None) -> Device:
+    """The device for a model of this format. Raises EngineFault(LOAD_FAILED) for a name that is no device."""
+    works = onnx.cuda_works() if spec.model_format is ModelFormat.ONNX else bool(torchscript.cuda_works())
+    try:
+        return devices.choose(requested, cuda_works=works)
+    except ValueError as error:
+        raise EngineFault(FaultCode.LOAD_FAILED, str(error)) from None
+
+
+def explain_devices() -> list[Mapping[str, str]]:
+    """Lines for `bridge doctor`: {"level", "text"}; imports the engines, which takes a second."""
+    lines = devices.explain(onnx_providers=onnx.providers(), torch_cuda=torchscript.cuda_works())
+    return [{"level": line.level, "text": line.text} for line in lines]
