@@ -105,17 +105,21 @@ async def _upgrade(cluster: Cluster, index: str, template: Template, stored: int
 
 
 async def check_access(cluster: Cluster, names: IndexNames) -> None:
-    """Raise Forbidden unless the bridge may write in each index.
+    """Raise Forbidden unless the bridge may write in each index."""
+    for name in TEMPLATES:
+        await check_writable(cluster, names.of(name))
+
+
+async def check_writable(cluster: Cluster, index: str) -> None:
+    """Raise Forbidden, with the ways out, unless the bridge may write in this index.
 
     The question is a compare-and-set on a document that does not exist: where writing is allowed the answer is a
     conflict, and nothing is written either way.
     """
     params = {"if_seq_no": 0, "if_primary_term": 1}
-    for name in TEMPLATES:
-        index = names.of(name)
-        answer = await cluster.attempt("PUT", f"/{index}/_doc/bridge-access", params=params, body={})
-        if answer.status != 409:
-            _check(answer.status, answer.body, index)
+    answer = await cluster.attempt("PUT", f"/{index}/_doc/bridge-access", params=params, body={})
+    if answer.status != 409:
+        _check(answer.status, answer.body, index)
 
 
 def check_prefix(info: ClusterInfo, prefix: str) -> None:
