@@ -1,0 +1,94 @@
+"""Which lane a request takes. Pure decisions over a parsed head, the lane table and, where it matters, the body."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from bridge.proxy.front.heads import RequestHead
+from bridge.proxy.front.routes import Route, Work, route
+from bridge.proxy.front.table import Table
+from bridge.proxy.front.verdicts import Verdicts
+from bridge.proxy.front.words import suspicious
+
+
+class Lane(Enum):
+    """Where a request goes. SCAN: the body has to be read before that is known."""
+
+    FAST = "fast"
+    SLOW = "slow"
+    HEALTH = "health"
+    SCAN = "scan"
+
+
+class Choice(NamedTuple):
+    """`learns` names the index that a verdict in the application's answer would be about."""
+
+    lane: Lane
+    learns: str | None = None
+
+
+_FAST = Choice(Lane.FAST)
+_SLOW = Choice(Lane.SLOW)
+_SCAN = Choice(Lane.SCAN)
+_HEALTH = Choice(Lane.HEALTH)
+
+
+def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
+    """The lane of a request by its head alone. Raises BadRequest for a path that can be read in two ways."""
+    found = route(head.method, head.path)
+    work = found.work
+    if work is Work.PLAIN:
+        return _FAST
+    if work is Work.SEARCH:
+        return _search(head, table)
+    if work is Work.OURS:
+        return _SLOW
+    if work is Work.HEALTH:
+        return _HEALTH
+    if not table.known or table.ingest_pipelines:
+        return _write(head, table, verdicts, found)
+    return _FAST
+
+
+def after_scan(head: RequestHead, table: Table, body: bytes, limit: int) -> Lane:
+    """The lane of a search whose body has been read, `limit` bounding what a compressed one may inflate to."""
+    if suspicious(body, table.words, head.header(b"content-encoding"), limit):
+        return Lane.SLOW
+    return Lane.FAST
+
+
+def _search(head: RequestHead, table: Table) -> Choice:
+    if head.query:
+        for name, value in parameters(head.query):
+            if name == b"source" and suspicious(value, table.words, None, len(value)):
+                return _SLOW
+            if name == b"search_pipeline" and value.decode("utf-8", "replace") in table.search_pipelines:
+                return _SLOW
+    return _SCAN if head.has_body else _FAST
+
+
+def _write(head: RequestHead, table: Table, verdicts: Verdicts, found: Route) -> Choice:
+    if found.work is not Work.WRITE or found.target is None:
+        return _SLOW
+    named = [value for name, value in parameters(head.query) if name == b"pipeline"] if head.query else []
+    clear = verdicts.clear(found.target, table.version)
+    if any(value.decode("utf-8", "replace") in table.ingest_pipelines for value in named):
+        return _SLOW
+    if clear and table.known:
+        return _FAST
+    # The answer to a write that names its pipeline says nothing about writes that leave it to the index.
+    return Choice(Lane.SLOW, None if named else found.target)
+
+
+def parameters(query: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and values of a query string as the cluster takes it apart: `&` and `;` both separate."""
+    found = []
+    for part in query.replace(b";", b"&").split(b"&"):
+        name, _, value = part.partition(b"=")
+        if b"%" in part or b"+" in part:
+            name = unquote_to_bytes(name.replace(b"+", b" "))
+            value = unquote_to_bytes(value.replace(b"+", b" "))
+        found.append((name, value))
+    return found
