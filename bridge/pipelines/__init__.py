@@ -1,0 +1,1 @@
+"""Pipelines that hold processors of ours, and queries that need a model."""

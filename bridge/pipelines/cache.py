@@ -1,0 +1,136 @@
+"""The pipelines of ours that this bridge knows, at most about a second behind the cluster's documents."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from bridge.domain.pipeline import StoredPipeline
+from bridge.errors import BridgeError
+from bridge.pipelines.definitions import IngestPipeline, broken_pipeline, read_ingest
+from bridge.processors.ingest import IngestServices
+from bridge.store.documents import Documents
+
+log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS = 1.0
+MOST = 10_000
+INGEST_KIND = "ingest"
+
+
+class LanePublisher(Protocol):
+    """Tells the front doors which requests may concern us."""
+
+    def publish(
+        self, *, ingest_pipelines: list[str], search_pipelines: list[str] | None = None, words: list[str] | None = None
+    ) -> int: ...
+
+
+class PipelineCache:
+    """Reads are plain dictionary look-ups; a request keeps the pipeline object it looked up, so a change never
+    reaches it midway. `run` keeps the cache fresh until `stop`."""
+
+    def __init__(
+        self,
+        documents: Documents[StoredPipeline],
+        services: IngestServices,
+        lanes: LanePublisher | None = None,
+        *,
+        refresh_seconds: float = REFRESH_SECONDS,
+    ) -> None:
+        self._documents = documents
+        self.services = services
+        self._lanes = lanes
+        self._seconds = refresh_seconds
+        self._known: dict[str, IngestPipeline] = {}
+        self._published: set[str] | None = None
+        self._lock = asyncio.Lock()
+        self._stopped = asyncio.Event()
+        self._failing = False
+
+    def get(self, name: str) -> IngestPipeline | None:
+        """The pipeline of ours with this name."""
+        return self._known.get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self._known)
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    async def run(self) -> None:
+        """Refresh until `stop` is called; a cluster that can't be read leaves everything as it was."""
+        while not self._stopped.is_set():
+            try:
+                await self.refresh()
+                self._failing = False
+            except BridgeError as error:
+                if not self._failing:
+                    log.warning("pipelines not refreshed", action="pipelines.stale", reason=error.reason)
+                self._failing = True
+            try:
+                await asyncio.wait_for(self._stopped.wait(), self._seconds)
+            except TimeoutError:
+                continue
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    async def refresh(self) -> None:
+        """Read all definitions anew. Raises ClusterUnavailable, ClusterError."""
+        async with self._lock:
+            found = await self._documents.search({"match_all": {}}, size=MOST)
+            pipelines = [stored.value for stored in found if stored.value.kind == INGEST_KIND]
+            self._known = {pipeline.name: self._read(pipeline.name, pipeline.definition) for pipeline in pipelines}
+            self._publish()
+
+    async def put(self, pipeline: IngestPipeline) -> None:
+        """Store a pipeline and know it at once."""
+        stored = StoredPipeline(
+            kind=INGEST_KIND,
+            name=pipeline.name,
+            definition=dict(pipeline.definition),
+            last_updated_time=time.time_ns() // 1_000_000,
+        )
+        async with self._lock:
+            await self._documents.put(_id(pipeline.name), stored, refresh=True)
+            self._known = {**self._known, pipeline.name: pipeline}
+            self._publish()
+
+    async def remove(self, names: Iterable[str]) -> None:
+        """Forget pipelines, here and in the store; unknown names are no error."""
+        gone = set(names)
+        async with self._lock:
+            for name in gone:
+                await self._documents.delete(_id(name), refresh=True)
+            self._known = {name: pipeline for name, pipeline in self._known.items() if name not in gone}
+            self._publish()
+
+    def republish(self) -> None:
+        """Make the front doors ask again: which pipeline applies to an index may have changed."""
+        self._publish(always=True)
+
+    def _read(self, name: str, definition: Mapping[str, Any]) -> IngestPipeline:
+        known = self._known.get(name)
+        if known is not None and known.definition == definition:
+            return known
+        try:
+            pipeline = read_ingest(name, dict(definition), self.services)
+        except BridgeError as error:
+            log.error("stored pipeline can't be run", action="pipelines.broken", pipeline=name, reason=error.reason)
+            return broken_pipeline(name, definition, error)
+        return pipeline or IngestPipeline(name=name, definition=definition, residue=definition)
+
+    def _publish(self, always: bool = False) -> None:
+        names = set(self._known)
+        if self._lanes is not None and (always or names != self._published):
+            self._lanes.publish(ingest_pipelines=sorted(names))
+            self._published = names
+
+
+def _id(name: str) -> str:
+    return f"{INGEST_KIND}:{name}"

@@ -1,0 +1,1 @@
+"""Ingest and search processors of ML Commons and neural-search, one module each."""

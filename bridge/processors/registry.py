@@ -1,0 +1,27 @@
+"""Which processors the bridge runs, by their names on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from bridge.processors import text_embedding
+from bridge.processors.ingest import IngestProcessor, IngestServices
+
+
+class IngestFactory(Protocol):
+    """Builds a processor from its configuration; raises InvalidRequest with the real server's text."""
+
+    def __call__(
+        self, config: Mapping[str, Any], services: IngestServices, *, tag: str | None = None
+    ) -> IngestProcessor: ...
+
+
+REQUEST: dict[str, Any] = {}
+RESPONSE: dict[str, Any] = {}
+INGEST: dict[str, IngestFactory] = {text_embedding.KIND: text_embedding.build}
+
+NOT_SERVED_INGEST = frozenset(
+    ("ml_inference", "sparse_encoding", "text_image_embedding", "text_chunking", "semantic", "system_ingest_processor")
+)
+"""Ingest processors of ML Commons and neural-search that this bridge does not run yet; others are the cluster's."""
