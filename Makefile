@@ -46,7 +46,7 @@ test-unit: $(VENV)/.installed-test  ## what needs no server
 	$(PYTEST) -m "not containers and not gpu" tests/unit $(ARGS)
 
 test-containers: $(VENV)/.installed-test  ## images, containers and the composed stack; needs an engine, or root on Debian
-	@PYTEST="$(PYTEST)" testcontainers/with_engine.sh $(PYTEST) -m containers --timeout 600 tests/containers $(ARGS)
+	@testcontainers/with_engine.sh $(PYTEST) -m containers --timeout 600 tests/containers $(ARGS)
 
 lint: $(VENV)/.installed-test  ## style, types and layers
 	$(VENV)/bin/ruff check .

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ from opensearch_home import prepare
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
+    from testcontainers.core.network import Network
 
 IMAGE = os.environ.get("OPENSEARCH_IMAGE", "opensearch-ml-bridge/opensearch:3.6.0")
 HERE = Path(__file__).parent
@@ -84,16 +87,71 @@ def _testcontainers() -> type[DockerContainer]:
 
 def wait_until_healthy(url: str, container: DockerContainer) -> None:
     """Return when the cluster is at least yellow. Raises Unavailable with the container's last words."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s", timeout=10) as told:
-                if told.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.5)
-    last = b"".join(container.get_logs()).decode(errors="replace").splitlines()[-15:]
-    raise Unavailable(f"the container gave no answer in {START_SECONDS:.0f} s:\n" + "\n".join(last))
+    _await_container(container, f"{url}/_cluster/health?wait_for_status=yellow&timeout=5s")
+
+
+def wait_for_bridge(url: str, seconds: float = START_SECONDS) -> None:
+    """Return when the bridge reports ready. Raises Unavailable."""
+    wait_until(lambda: _answers(f"{url}/_bridge/health"), seconds, f"the bridge at {url}")
+
+
+def wait_until(probe: Callable[[], bool], seconds: float, what: str) -> None:
+    """Return when the probe holds. Raises Unavailable, naming `what`, after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not probe():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{what}: not in {seconds:.0f} s")
+        time.sleep(0.5)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as told:
+            return told.status == 200
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return False
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _await_container(container: DockerContainer, url: str) -> None:
+    try:
+        wait_until(lambda: _answers(url), START_SECONDS, "the container's answer")
+    except Unavailable as late:
+        last = b"".join(container.get_logs()).decode(errors="replace").splitlines()[-15:]
+        raise Unavailable("\n".join([str(late), *last])) from None
+
+
+@contextmanager
+def bridge(image: str, joined: Network, cluster: str) -> Iterator[str]:
+    """A bridge in a container on that network, before the cluster as seen from there; gives its URL from here."""
+    container = _testcontainers()(image).with_exposed_ports(9700).with_env("BRIDGE_CLUSTER", cluster)
+    container.with_network(joined)
+    try:
+        container.start()
+        url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(9700)}"
+        _await_container(container, f"{url}/_bridge/health")
+        yield url
+    finally:
+        container.stop()
+
+
+@contextmanager
+def network() -> Iterator[Network]:
+    """A network of its own, on which containers find each other by alias."""
+    _testcontainers()
+    from testcontainers.core.network import Network
+
+    with Network() as made:
+        yield made
+
+
+def gateway(name: str) -> str:
+    """This machine's address as seen from containers on that network."""
+    command = ["docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", name]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    return told.stdout.strip()
 
 
 def image_exists(image: str) -> bool:
@@ -111,12 +169,25 @@ def build_opensearch(image: str = IMAGE) -> None:
 
 def build(image: str, context: Path, *options: str) -> None:
     """docker build, with BuildKit. Raises Unavailable with the end of its output."""
-    command = ["docker", "build", "--network", "host", "--tag", image, *options, str(context)]
+    command = [_buildkit_client(), "build", "--network", "host", "--tag", image, *options, str(context)]
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800, check=False)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise Unavailable(f"docker could not build {image}:\n{tail}")
+
+
+@cache
+def _buildkit_client() -> str:
+    """A docker client that can use BuildKit; from version 23 on it needs the buildx plugin for that."""
+    asked = ["version", "--format", "{{.Client.Version}}"]
+    for client in dict.fromkeys((shutil.which("docker") or "docker", "/usr/bin/docker")):
+        told = subprocess.run([client, *asked], capture_output=True, text=True, timeout=30, check=False)
+        plugin = subprocess.run([client, "buildx", "version"], capture_output=True, timeout=30, check=False)
+        major = told.stdout.partition(".")[0].strip()
+        if plugin.returncode == 0 or (major.isdigit() and int(major) < 23):
+            return client
+    raise Unavailable("this docker client cannot use BuildKit; install its buildx plugin")
 
 
 def make_context(folder: Path, variant: str) -> None:
