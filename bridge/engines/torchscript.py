@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ class TorchScriptEngine:
         # One thread a run and a run a core: the batcher's workers keep the cores busy.
         torch.set_num_threads(1)
         try:
-            module = torch.jit.load(str(path), map_location=str(device)).eval()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated as a whole; ML Commons is not
+                module = torch.jit.load(str(path), map_location=str(device)).eval()
         except Exception as error:  # torch raises RuntimeError, but what a hostile file provokes is open
             raise EngineFault(FaultCode.LOAD_FAILED, _reason(error)) from None
         return TorchScriptSession(module, device, takes_dict=spec.framework_type is FrameworkType.SENTENCE_TRANSFORMERS)
