@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "testcontainers"), str(ROOT / "examples")]
 
+import container_cluster  # noqa: E402
 from file_server import FileServer  # noqa: E402
 from local_node import LocalNode, free_port  # noqa: E402
 from maven_artifacts import Unavailable  # noqa: E402
@@ -83,14 +84,23 @@ def wait_for(what: str, probe: Callable[[], Any], seconds: float = WAIT_SECONDS)
 
 
 def open_cluster(stack: ExitStack, show: Show) -> str:
-    """OPENSEARCH_URL, or a node of our own. Gives the URL."""
+    """OPENSEARCH_URL, else a container where its image is at hand, else a node on this machine. Gives the URL."""
     given = os.environ.get("OPENSEARCH_URL", "").rstrip("/")
     if given:
         show.say("taken from OPENSEARCH_URL")
         return given
-    show.say("unpacked from Maven Central's artifacts; the first time takes a minute or two")
-    node = stack.enter_context(LocalNode("knn"))
-    return node.url
+    docker = container_cluster.engine_answers()
+    if docker and container_cluster.image_exists(container_cluster.IMAGE):
+        show.say(f"in a container of {container_cluster.IMAGE}")
+        return stack.enter_context(container_cluster.plain_opensearch(container_cluster.IMAGE))
+    try:
+        show.say("a node on this machine, of Maven Central's artifacts; the first start downloads and unpacks them")
+        return stack.enter_context(LocalNode("knn")).url
+    except Unavailable as reason:
+        if not docker:
+            raise
+        show.say(f"not here ({str(reason).partition('.')[0]}); pulling {container_cluster.OFFICIAL_IMAGE}")
+        return stack.enter_context(container_cluster.plain_opensearch(container_cluster.OFFICIAL_IMAGE))
 
 
 def start_bridge(stack: ExitStack, cluster: str) -> Rest:

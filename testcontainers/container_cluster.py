@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from testcontainers.core.network import Network
 
 IMAGE = os.environ.get("OPENSEARCH_IMAGE", "opensearch-ml-bridge/opensearch:3.6.0")
+OFFICIAL_IMAGE = "opensearchproject/opensearch:3.6.0"
 HERE = Path(__file__).parent
 START_SECONDS = 180.0
 
@@ -70,6 +71,29 @@ def _opensearch_container(image: str) -> DockerContainer:
         .with_env("DISABLE_SECURITY_PLUGIN", "true")
         .with_env("DISABLE_INSTALL_DEMO_CONFIG", "true")
     )
+
+
+@contextmanager
+def plain_opensearch(image: str) -> Iterator[str]:
+    """The same by the docker client alone, for the demo, which has no testcontainers. Pulls what is not there."""
+    options = ["--env", "discovery.type=single-node", "--env", "OPENSEARCH_JAVA_OPTS=-Xms512m -Xmx512m"]
+    options += ["--env", "DISABLE_SECURITY_PLUGIN=true", "--env", "DISABLE_INSTALL_DEMO_CONFIG=true"]
+    started = _docker("run", "--detach", "--rm", "--publish", "127.0.0.1::9200", *options, image)
+    try:
+        url = "http://" + _docker("port", started, "9200").splitlines()[0]
+        wait_until(
+            lambda: _answers(f"{url}/_cluster/health?wait_for_status=yellow"), START_SECONDS, f"OpenSearch in {image}"
+        )
+        yield url
+    finally:
+        _docker("stop", "--time", "20", started)
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=900, check=False)
+    if done.returncode:
+        raise Unavailable(f"docker {arguments[0]} failed: {done.stderr.strip()[-500:]}")
+    return done.stdout.strip()
 
 
 def _testcontainers() -> type[DockerContainer]:
