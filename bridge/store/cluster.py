@@ -189,8 +189,9 @@ class Cluster:
             raise _Failed(f"status {status} with {len(raw)} bytes that are not JSON", acted=True) from error
 
     def _unavailable(self, asked: Exchange, failed: _Failed) -> ClusterUnavailable:
+        where = ", ".join(self.config.urls)
         return ClusterUnavailable(
-            f"no whole answer from the cluster at {', '.join(self.config.urls)} to {asked.method} {asked.path}: {failed}"
+            f"no whole answer from the cluster at {where} to {asked.method} {asked.path}: {failed}"
         )
 
     async def info(self) -> ClusterInfo:
