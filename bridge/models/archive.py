@@ -1,0 +1,168 @@
+"""A model's zip, which nobody trusts: checked without opening a single entry, then unpacked within what it declared."""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bridge.domain.names import FunctionName, ModelFormat
+from bridge.errors import InvalidRequest
+
+MAX_ENTRIES = 10_000
+MAX_DIRECTORY = 4 << 20
+"""Bytes of the central directory: the library reads it whole, so a million entries would cost a gigabyte."""
+MAX_UNPACKED = 64 << 30
+MAX_RATIO = 200
+"""Unpacked to packed size of one entry above SMALL; weights pack by 1.1, tokenizers by 5, a bomb by 1000."""
+SMALL = 1 << 20
+
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_BLOCK = 1 << 20
+_EXTENSIONS = {".pt": ModelFormat.TORCH_SCRIPT, ".onnx": ModelFormat.ONNX}
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
+
+
+class BadArchive(InvalidRequest):
+    """The zip is refused; the reason is what the task's `error` says."""
+
+
+@dataclass(frozen=True)
+class ModelArchive:
+    """A checked zip on disk: its regular entries in the order of the directory."""
+
+    path: Path
+    entries: tuple[zipfile.ZipInfo, ...]
+
+    def unpack(self, folder: Path) -> None:
+        """Write all entries below `folder`; blocking. Raises BadArchive for wrong sizes or checksums."""
+        with zipfile.ZipFile(self.path) as archive:
+            for entry in self.entries:
+                target = folder.joinpath(*PurePosixPath(entry.filename).parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _unpack_entry(archive, entry, target)
+
+
+def check(path: Path, *, model_format: ModelFormat | None, function_name: FunctionName) -> ModelArchive:
+    """Check names, links, counts, sizes and what a model needs; blocking, without unpacking.
+
+    Raises BadArchive.
+    """
+    _check_directory(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise BadArchive(f"invalid zip: {error}") from error
+    files = [info for info in infos if not info.is_dir()]
+    for info in infos:
+        _check_entry(info)
+    _check_together(infos, path.stat().st_size)
+    _check_model([info.filename for info in files], model_format, function_name)
+    return ModelArchive(path, tuple(files))
+
+
+def _check_directory(path: Path) -> None:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        tail_size = min(size, _END.size + 0xFFFF)
+        file.seek(size - tail_size)
+        tail = file.read(tail_size)
+        at = tail.rfind(b"PK\x05\x06")
+        if at < 0 or len(tail) - at < _END.size:
+            raise BadArchive("zip END header not found")
+        _, _, _, _, entries, directory, _, _ = _END.unpack_from(tail, at)
+        locator_at = at - _END64_LOCATOR.size
+        if locator_at >= 0 and tail[locator_at:].startswith(b"PK\x06\x07"):
+            _, _, end64_at, _ = _END64_LOCATOR.unpack_from(tail, locator_at)
+            file.seek(min(end64_at, size))
+            raw = file.read(_END64.size)
+            if len(raw) < _END64.size:
+                raise BadArchive("zip END header not found")
+            entries, directory = _END64.unpack(raw)[7:9]
+    if entries > MAX_ENTRIES or directory > MAX_DIRECTORY:
+        raise BadArchive(f"the zip holds too many entries ({entries}, at most {MAX_ENTRIES})")
+
+
+def _check_entry(info: zipfile.ZipInfo) -> None:
+    name = info.orig_filename
+    _check_name(name)
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise BadArchive(f"the zip holds a link or a special file: {name}")
+    if info.flag_bits & 0x1:
+        raise BadArchive(f"the zip is encrypted: {name}")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadArchive(f"the zip uses a compression that is not supported: {name}")
+    if info.file_size > SMALL and info.file_size > MAX_RATIO * max(1, info.compress_size):
+        raise BadArchive(f"the zip unpacks to too much: {name} grows more than {MAX_RATIO} times")
+
+
+def _check_name(name: str) -> None:
+    if not name or any(ord(c) < 32 or c in "\\:\x7f" for c in name):
+        raise BadArchive(f"the zip holds a forbidden name: {name!r}")
+    for part in name.rstrip("/").split("/"):
+        bad = part in ("", ".", "..") or part != part.rstrip(" .") or len(part.encode("utf-8", "replace")) > 255
+        if bad or part.split(".")[0].rstrip().casefold() in _RESERVED:
+            raise BadArchive(f"the zip holds a forbidden name: {name!r}")
+
+
+def _check_together(infos: Iterable[zipfile.ZipInfo], archive_size: int) -> None:
+    seen: set[str] = set()
+    files: set[str] = set()
+    unpacked = packed = 0
+    for info in infos:
+        key = info.filename.rstrip("/").casefold()
+        if key in seen:
+            raise BadArchive(f"the zip holds a name twice: {info.filename!r}")
+        seen.add(key)
+        if not info.is_dir():
+            files.add(key)
+        unpacked += info.file_size
+        packed += info.compress_size
+    if unpacked > MAX_UNPACKED:
+        raise BadArchive(f"the zip unpacks to {unpacked} bytes, at most {MAX_UNPACKED} are taken")
+    if packed > archive_size:
+        # Entries that share their bytes: a small file that unpacks without end.
+        raise BadArchive("the zip's entries overlap")
+    for key in seen:
+        if any("/".join(key.split("/")[:n]) in files for n in range(1, key.count("/") + 1)):
+            raise BadArchive(f"the zip uses a file as a folder: {key!r}")
+
+
+def _check_model(names: Iterable[str], model_format: ModelFormat | None, function_name: FunctionName) -> None:
+    models, has_tokenizer = 0, False
+    for name in names:
+        extension = PurePosixPath(name).suffix
+        if extension in _EXTENSIONS:
+            if _EXTENSIONS[extension] is not model_format:
+                raise BadArchive(f"Model format is {model_format}, but find {extension} file")
+            models += 1
+            if models > 1:
+                raise BadArchive("Find multiple model files, but expected only one")
+        has_tokenizer = has_tokenizer or name == "tokenizer.json"
+    if not models and function_name is not FunctionName.SPARSE_TOKENIZE:
+        raise BadArchive("Can't find model file")
+    if not has_tokenizer:
+        raise BadArchive("No tokenizer file")
+
+
+def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    left = entry.file_size
+    try:
+        with archive.open(entry) as source, target.open("xb") as out:
+            while block := source.read(_BLOCK):
+                left -= len(block)
+                if left < 0:
+                    raise BadArchive(f"the zip's entry {entry.filename!r} is longer than declared")
+                out.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise BadArchive(f"the zip is damaged: {error}") from error
+    if left:
+        raise BadArchive(f"the zip's entry {entry.filename!r} is shorter than declared")

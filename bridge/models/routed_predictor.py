@@ -1,0 +1,159 @@
+"""The Predictor of a bridge: here when this node holds the model, else at a node that does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from bridge import metrics
+from bridge.domain.model import Model
+from bridge.domain.names import ModelState
+from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors
+from bridge.engines.faults import EngineFault, FaultCode
+from bridge.errors import BridgeError, Forbidden, InvalidRequest, NotFound, Unavailable
+from bridge.models.held import Inference
+from bridge.models.known import KnownModels
+from bridge.models.node import LiveNodes
+from bridge.models.peers import NotHeld, PeerLost, Peers
+from bridge.models.predictor import PREDICT_SECONDS
+from bridge.store.documents import Stored
+
+NOT_READY = "Model not ready yet. Please deploy the model first."
+PATIENCE_SECONDS = 5.0
+"""How long a predict waits for a deployed model that no node has at the moment (a node or process is restarting)."""
+_LOOK_AGAIN_SECONDS = 0.2
+_NODES_MAX_AGE = 3.0
+_DEPLOYED = (ModelState.DEPLOYED, ModelState.PARTIALLY_DEPLOYED)
+
+
+class Holder(Protocol):
+    """Who knows what this node holds; the reconciler."""
+
+    def holds(self, model_id: str) -> bool: ...
+
+
+class RoutedPredictor:
+    """Implements `bridge.models.predictor.Predictor`."""
+
+    def __init__(
+        self,
+        *,
+        known: KnownModels,
+        live: LiveNodes,
+        peers: Peers,
+        inference: Inference | None = None,
+        holder: Holder | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._known = known
+        self._live = live
+        self._peers = peers
+        self._inference = inference
+        self._holder = holder
+        self._patience = patience
+
+    async def model(self, model_id: str) -> Stored[Model]:
+        """The model's document, a few seconds old at most. Raises NotFound."""
+        stored = await self._known.get(model_id)
+        if stored is None:
+            raise NotFound("Failed to find model")
+        return stored
+
+    async def predict(self, model_id: str, input: MLInput, *, deadline: float | None = None) -> MLOutput:
+        """See Predictor.predict."""
+        seconds = PREDICT_SECONDS if deadline is None else deadline
+        with metrics.PREDICT_SECONDS.labels(model_id).time():
+            try:
+                stored = await self.model(model_id)
+                if stored.value.is_enabled is False:
+                    raise Forbidden("Model is disabled.")
+                return await self._anywhere(model_id, input, seconds)
+            except BridgeError as error:
+                metrics.PREDICT_FAILURES.labels(model_id, error.kind).inc()
+                raise
+
+    async def predict_here(self, model_id: str, input: MLInput, *, deadline: float) -> MLOutput:
+        """Run on this node only; what other nodes call. Raises NotHeld when this node does not have the model."""
+        if self._inference is None or self._holder is None or not self._holder.holds(model_id):
+            raise NotHeld(NOT_READY)
+        try:
+            rows = await self._inference.predict(
+                model_id,
+                input.text_docs,
+                kind=input.kind,
+                target_response=input.target_response,
+                target_response_positions=input.target_response_positions,
+                timeout=deadline,
+            )
+        except EngineFault as fault:
+            if fault.code is FaultCode.NOT_LOADED:
+                raise NotHeld(NOT_READY) from fault
+            raise
+        return MLOutput(inference_results=tuple(ModelTensors(output=_kept(row)) for row in rows))
+
+    async def _anywhere(self, model_id: str, input: MLInput, seconds: float) -> MLOutput:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        give_up = min(end, loop.time() + self._patience)
+        max_age = _NODES_MAX_AGE
+        while True:
+            try:
+                output = await self._once(model_id, input, end - loop.time(), max_age)
+                if output is not None:
+                    return output
+                lost: Unavailable | None = None
+            except (PeerLost, NotHeld) as error:
+                lost = error
+            except Unavailable as error:
+                if self._inference is None or self._inference.alive:
+                    raise
+                # The inference process died under the call and is being started again.
+                lost = error
+            refusal = await self._refusal(model_id)
+            if refusal is not None:
+                raise refusal
+            if loop.time() >= give_up:
+                raise lost or Unavailable("No node has the model in memory at the moment.")
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            max_age = 0.0
+
+    async def _once(self, model_id: str, input: MLInput, seconds: float, max_age: float) -> MLOutput | None:
+        """Here, or at up to two others; None when nobody is known to hold the model."""
+        if self._holder is not None and self._holder.holds(model_id):
+            try:
+                return await self.predict_here(model_id, input, deadline=seconds)
+            except NotHeld:
+                max_age = 0.0
+        nodes = await self._live.fresh(max_age)
+        tried: set[str] = set()
+        lost: Unavailable | None = None
+        for _ in range(2):
+            chosen = self._peers.choose(model_id, nodes, tried=tried)
+            if chosen is None:
+                break
+            tried.add(chosen)
+            try:
+                return await self._peers.predict(chosen, nodes[chosen], model_id, input, seconds=seconds)
+            except (NotHeld, PeerLost) as error:
+                lost = error
+        if lost is not None:
+            raise lost
+        return None
+
+    async def _refusal(self, model_id: str) -> BridgeError | None:
+        """What to answer when nobody holds the model and nobody is about to."""
+        stored = await self._known.get(model_id, fresh=True)
+        if stored is None:
+            return NotFound("Failed to find model")
+        model = stored.value
+        if model.model_state in _DEPLOYED:
+            return None
+        if model.model_state is ModelState.DEPLOYING and model.last_deployed_time is not None:
+            # Deployed before and coming back.
+            return None
+        return InvalidRequest(NOT_READY)
+
+
+def _kept(row: list[ModelTensor]) -> tuple[ModelTensor, ...]:
+    """Without the tensors that the caller filtered away."""
+    return tuple(tensor for tensor in row if tensor.name is not None or tensor.data is not None or tensor.result)
