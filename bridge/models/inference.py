@@ -220,11 +220,14 @@ class InferenceProcess:
             began = loop.time()
             link = await self._spawn()
             self._link = link
-            self._up.set()
-            if suspects is not None and self.on_exit is not None:
-                self._background.start(_awaited(self.on_exit(suspects)), name="inference-process-died")
-            await self._listen(link)
-            suspects = await self._bury(link)
+            listening = self._background.start(self._listen(link), name="inference-answers")
+            if await self._answers(link):
+                self._up.set()
+                if suspects is not None and self.on_exit is not None:
+                    self._background.start(_awaited(self.on_exit(suspects)), name="inference-process-died")
+                    suspects = None
+            await listening
+            suspects = (suspects or frozenset()) | await self._bury(link)
             if self._stopping:
                 return
             self.restarts += 1
@@ -238,6 +241,15 @@ class InferenceProcess:
                 restart_in=delay,
             )
             await asyncio.sleep(delay * random.uniform(0.8, 1.2))
+
+    async def _answers(self, link: _Link) -> bool:
+        """Whether a new child has got as far as answering; one that hangs before is killed."""
+        try:
+            await self._ask(link, {"op": "ping"}, self._options.start_timeout)
+        except Unavailable:
+            _kill(link.process)
+            return False
+        return True
 
     async def _spawn(self) -> _Link:
         ours, theirs = socket.socketpair()
@@ -280,15 +292,16 @@ class InferenceProcess:
             return
         except frames.BadFrame as error:
             log.error("unreadable frame", action="inference.frame", error=str(error))
+        finally:
+            for waiting in link.waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(Unavailable("the inference process died"))
 
     async def _bury(self, link: _Link) -> frozenset[str]:
-        """Fail what waited on a dead child; the models it was loading."""
+        """Clear up after a child whose socket has closed; the models it was loading."""
         self._up.clear()
         self._link = None
         suspects = frozenset(link.loading)
-        for waiting in link.waiting.values():
-            if not waiting.done():
-                waiting.set_exception(Unavailable("the inference process died"))
         link.writer.close()
         if not self._stopping:
             _kill(link.process)  # it closed its socket and may yet linger

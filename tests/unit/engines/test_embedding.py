@@ -163,7 +163,7 @@ def test_a_broken_folder_fails_with_the_reason_and_no_local_path(tmp_path, name,
 
 def test_an_input_that_no_text_model_has_is_refused(tmp_path):
     tiny_models.write_onnx(tmp_path, inputs=("input_ids", "pixels"))
-    with pytest.raises(EngineFault, match="Input mismatch.*pixels"):
+    with pytest.raises(EngineFault, match=r"Input mismatch.*pixels"):
         embedding.load(tmp_path, device=CPU, spec=ModelSpec())
 
 

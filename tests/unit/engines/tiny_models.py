@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-WORDS = ["the", "a", "cat", "dog", "sat", "on", "mat", "hello", "world", "search", "engine", "vector", "model", "apple", "red", "blue", "green"]
+WORDS = ("the a cat dog sat on mat hello world search engine vector model apple red blue green").split()  # noqa: SIM905
 DIMENSION = 6
 
 
