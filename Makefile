@@ -3,16 +3,19 @@
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
+PYTHON ?= python3
 UV = $(shell command -v $(VENV)/bin/uv || command -v uv || echo $(VENV)/bin/uv)
 PYTEST = $(PY) -m pytest
 
-.PHONY: help demo test test-unit test-containers lint format images lock clean bench
+.PHONY: help demo test test-unit test-containers lint format images lock clean
 help:  ## this list
 	@grep -hE '^[a-z-]+%?:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+%?):.*## /\1|/' | column -t -s '|'
 
 # --- environment -----------------------------------------------------------------------------------------------------
 $(VENV)/.uv:
-	@test -x $(PY) || $${PYTHON:-python3} -m venv $(VENV)
+	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@test -x "$(UV)" || $(PY) -m pip install --quiet uv
 	@touch $@
 
