@@ -23,6 +23,7 @@ class Seen:
     target: bytes
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    trailers: list[bytes] = field(default_factory=list)
 
     def header(self, name: bytes) -> bytes | None:
         return next((value for key, value in self.headers if key.lower() == name), None)
@@ -105,7 +106,7 @@ class Origin:
         seen = Seen(method, target, headers, b"")
         try:
             seen.body = await self._body(reader, seen)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, OSError, ValueError):
             self.partial += 1
             return False
         self.seen.append(seen)
@@ -118,10 +119,11 @@ class Origin:
             assert seen.header(b"content-length") is None
             assert seen.header(b"transfer-encoding") == b"chunked"
             pieces = []
-            while size := int((await reader.readline()).strip(), 16):
+            while size := int((await reader.readline()).partition(b";")[0], 16):
                 pieces.append(await reader.readexactly(size))
                 assert await reader.readexactly(2) == b"\r\n"
-            assert await reader.readexactly(2) == b"\r\n"
+            while (line := await reader.readline()) != b"\r\n":
+                seen.trailers.append(line)
             return b"".join(pieces)
         return await reader.readexactly(int(seen.header(b"content-length") or 0))
 
@@ -134,6 +136,7 @@ class Rig:
     folder: Path
     front: Front
     sock: socket.socket
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -143,8 +146,11 @@ class Rig:
     def app_socket(self) -> str:
         return str(self.folder / "app.sock")
 
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+    async def open(self, port: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the front (or to `port`) that is closed with the rig at the latest."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port or self.port, limit=1 << 20)
+        self.writers.append(writer)
+        return reader, writer
 
     async def ask(self, raw: bytes, *, wait: float = 5.0) -> bytes:
         """Everything until the front closes; send `Connection: close`, or something that is refused."""
@@ -221,6 +227,8 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
 
     yield make
     for rig in rigs:
+        for writer in rig.writers:
+            writer.transport.abort()
         await rig.front.close()
         await rig.origin.stop()
     await asyncio.sleep(0.01)
