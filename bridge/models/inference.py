@@ -55,6 +55,7 @@ class _Link:
     writer: asyncio.StreamWriter
     waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
+    dead: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class InferenceProcess:
         try:
             head, _ = await self._ask(link, request, self._options.load_timeout)
         finally:
-            if self._link is link:  # a dead link keeps its suspects for on_exit
+            if not link.dead:  # a dead link keeps its suspects for on_exit
                 link.loading.discard(model_id)
         return Loaded(**{name: head[name] for name in Loaded.__dataclass_fields__})
 
@@ -188,6 +189,8 @@ class InferenceProcess:
         return self._link
 
     async def _ask(self, link: _Link, request: Mapping[str, Any], seconds: float | None = None) -> Any:
+        if link.dead:
+            raise Unavailable("the inference process died")
         number = next(self._ids)
         answer: asyncio.Future[tuple[dict[str, Any], bytes]] = asyncio.get_running_loop().create_future()
         link.waiting[number] = answer
@@ -209,7 +212,7 @@ class InferenceProcess:
 
     def _forget(self, link: _Link, number: int) -> None:
         """Tell the child that nobody waits for this answer any more."""
-        if link is self._link and not link.writer.is_closing():
+        if not link.dead and not link.writer.is_closing():
             link.writer.write(frames.encode({"id": next(self._ids), "op": "cancel", "request": number}))
 
     async def _supervise(self) -> None:
@@ -293,6 +296,7 @@ class InferenceProcess:
         except frames.BadFrame as error:
             log.error("unreadable frame", action="inference.frame", error=str(error))
         finally:
+            link.dead = True
             for waiting in link.waiting.values():
                 if not waiting.done():
                     waiting.set_exception(Unavailable("the inference process died"))
