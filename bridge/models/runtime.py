@@ -1,0 +1,154 @@
+"""The model side of one bridge process, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from bridge.background import Background
+from bridge.domain.names import TaskType
+from bridge.domain.node import Node
+from bridge.errors import BridgeError
+from bridge.models.cache import ContentCache
+from bridge.models.chunks import Chunks
+from bridge.models.deploy import Deployer
+from bridge.models.deploy_task import DeployTask
+from bridge.models.download import Downloader
+from bridge.models.groups import Groups
+from bridge.models.held import Inference
+from bridge.models.known import KnownModels
+from bridge.models.node import LiveNodes, NodePulse
+from bridge.models.peers import Peers
+from bridge.models.reconcile import Reconciler
+from bridge.models.register_task import RegisterTask
+from bridge.models.removal import ModelRemoval
+from bridge.models.routed_predictor import RoutedPredictor
+from bridge.store.stores import Stores
+from bridge.tasks.job import TaskHandler
+from bridge.tasks.queue import TaskQueue
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 300.0
+
+Describe = Callable[[], Awaitable[dict[str, object]]]
+"""Fields of the node document that change: devices, memory_free."""
+
+
+class ModelRuntime:
+    """Everything about models in one process; without `inference` it runs none itself and asks other nodes.
+
+    `node` describes this process (name, address, token, roles, version). Set `inference.on_exit` to
+    `runtime.inference_died`.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        queue: TaskQueue,
+        node_id: str,
+        node: Node,
+        data_dir: Path,
+        inference: Inference | None = None,
+        downloader: Downloader | None = None,
+        describe: Describe | None = None,
+    ) -> None:
+        self._describe = describe
+        self._background = Background()
+        self.pulse = NodePulse(node_id, node, stores.nodes)
+        self.live = LiveNodes(stores.nodes, own=self.pulse)
+        self.known = KnownModels(stores.models)
+        self.peers = Peers(own_id=node_id)
+        chunks = Chunks(stores.chunks)
+        self.cache = ContentCache(data_dir / "models", chunks)
+        self.groups = Groups(stores.groups, stores.models)
+        self.removal = ModelRemoval(
+            models=stores.models, chunks=chunks, chunk_documents=stores.chunks, tasks=stores.tasks
+        )
+        self.reconciler = self._reconciler(stores, inference)
+        self.deployer = Deployer(models=stores.models, live=self.live, tasks=queue, nudge=self.nudge)
+        self.predictor = RoutedPredictor(
+            known=self.known, live=self.live, peers=self.peers, inference=inference, holder=self.reconciler
+        )
+        register = RegisterTask(
+            models=stores.models,
+            groups=self.groups,
+            chunks=chunks,
+            cache=self.cache,
+            downloader=downloader or Downloader(),
+            deploy=self.deployer.deploy,
+        )
+        deploy = DeployTask(models=stores.models, live=self.live, nudge=self.nudge)
+        self.handlers: dict[TaskType, TaskHandler] = {
+            TaskType.REGISTER_MODEL: register,
+            TaskType.DEPLOY_MODEL: deploy,
+        }
+
+    def nudge(self) -> None:
+        """Make the reconciler look again at once, if this process has one."""
+        if self.reconciler is not None:
+            self.reconciler.nudge()
+
+    async def inference_died(self, loading: frozenset[str]) -> None:
+        """See Reconciler.inference_died."""
+        if self.reconciler is not None:
+            await self.reconciler.inference_died(loading)
+
+    async def run(self) -> None:
+        """Beat, watch and reconcile until `stop`. The indices must be there. Raises ClusterUnavailable at the start."""
+        await asyncio.to_thread(self.cache.prepare)
+        await self._refresh_description()
+        await self.pulse.beat(refresh=True)
+        loops = [self._background.start(self.pulse.run(), name="node pulse")]
+        loops.append(self._background.start(self.live.run(), name="live nodes"))
+        if self.reconciler is not None:
+            loops.append(self._background.start(self.reconciler.run(), name="reconcile"))
+            loops.append(self._background.start(self._tend(), name="model upkeep"))
+        await asyncio.wait(loops)
+
+    async def stop(self) -> None:
+        """End the loops and take this node's document away."""
+        await self.live.stop()
+        if self.reconciler is not None:
+            await self.reconciler.stop()
+        await self.pulse.stop()
+        await self._background.close()
+        await self.peers.close()
+
+    def _reconciler(self, stores: Stores, inference: Inference | None) -> Reconciler | None:
+        if inference is None:
+            return None
+        return Reconciler(
+            models=stores.models,
+            cache=self.cache,
+            inference=inference,
+            pulse=self.pulse,
+            live=self.live,
+            watch=self.known.note,
+        )
+
+    async def _tend(self) -> None:
+        """Keep the description up to date and clear what killed workers left."""
+        passed = 0.0
+        while True:
+            await asyncio.sleep(10.0)
+            passed += 10.0
+            await self._refresh_description()
+            if passed >= SWEEP_SECONDS:
+                passed = 0.0
+                try:
+                    await self.removal.sweep()
+                except BridgeError as error:
+                    log.warning("sweep failed", action="register.sweep", reason=error.reason)
+
+    async def _refresh_description(self) -> None:
+        if self._describe is None:
+            return
+        try:
+            self.pulse.describe(**await self._describe())
+        except BridgeError as error:
+            log.warning("devices not read", action="node.describe", reason=error.reason)

@@ -1,0 +1,88 @@
+"""Request bodies, refused with the words that OpenSearch has for them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from aiohttp import web
+
+from bridge.errors import InvalidRequest, NotAcceptable, Unparsable
+from bridge.wire import loads
+
+_JSON = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole body. Raises NotAcceptable when there is one and its content type is not JSON."""
+    raw = await request.read()
+    if raw.strip():
+        kind = request.headers.get("Content-Type", "")
+        if kind.split(";")[0].strip().lower() not in _JSON:
+            raise NotAcceptable(f"Content-Type header [{kind}] is not supported")
+        return raw
+    return b""
+
+
+async def read_object(request: web.Request) -> dict[str, Any] | None:
+    """The body as a JSON object; None when there is none. Raises Unparsable and NotAcceptable."""
+    raw = await read_body(request)
+    return parse_object(raw) if raw else None
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Raises Unparsable."""
+    value = loads(raw)
+    if isinstance(value, dict):
+        return value
+    column = len(raw) - len(raw.lstrip()) + 1
+    raise Unparsable(
+        f"Failed to parse object: expecting token of type [START_OBJECT] but found [{token_of(value)}]",
+        line=1,
+        col=column,
+    )
+
+
+async def required_object(request: web.Request, empty: InvalidRequest) -> dict[str, Any]:
+    """Like `read_object`, raising `empty` when there is no body."""
+    body = await read_object(request)
+    if body is None:
+        raise empty
+    return body
+
+
+async def read_lists(request: web.Request, *names: str) -> dict[str, list[str] | None]:
+    """Fields that are lists of texts, None where absent. Raises Unparsable when one is something else."""
+    raw = await read_body(request)
+    body = parse_object(raw) if raw else {}
+    found: dict[str, list[str] | None] = dict.fromkeys(names)
+    for name in names:
+        value = body.get(name)
+        if name in body and not isinstance(value, list):
+            raise Unparsable(
+                f"Failed to parse object: expecting token of type [START_ARRAY] but found [{token_of(value)}]",
+                line=1,
+                col=_column(raw, name),
+            )
+        if isinstance(value, list):
+            found[name] = [str(item) for item in value]
+    return found
+
+
+def token_of(value: Any) -> str:
+    """What the cluster's parser calls the first token of a value."""
+    if isinstance(value, bool):
+        return "VALUE_BOOLEAN"
+    tokens = {
+        dict: "START_OBJECT",
+        list: "START_ARRAY",
+        str: "VALUE_STRING",
+        int: "VALUE_NUMBER",
+        float: "VALUE_NUMBER",
+    }
+    return tokens.get(type(value), "VALUE_NULL")
+
+
+def _column(raw: bytes, name: str) -> int:
+    found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*', raw)
+    return found.end() + 1 if found else 1

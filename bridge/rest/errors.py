@@ -1,0 +1,86 @@
+"""The one place where failures become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from bridge.errors import (
+    BridgeError,
+    NotAcceptable,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+    error_body,
+    status_of,
+)
+from bridge.rest.answers import answer
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_RETRY_SECONDS = "1"
+
+
+@web.middleware
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Writes OpenSearch's error envelope for whatever a handler raises."""
+    try:
+        return await handler(request)
+    except BridgeError as error:
+        return failure(request, error)
+    except web.HTTPNotFound:
+        return no_handler(request)
+    except web.HTTPMethodNotAllowed as refused:
+        return _wrong_method(request, sorted(refused.allowed_methods))
+    except web.HTTPRequestEntityTooLarge as refused:
+        return failure(request, TooLarge(refused.text or "the request body is too large"))
+    except web.HTTPException:
+        raise
+    except (ConnectionResetError, ConnectionAbortedError):
+        # The client has gone; nobody reads an answer.
+        raise
+    except Exception:
+        log.exception("unexpected error", action="rest.unexpected", method=request.method, path=request.path)
+        return failure(request, _Unexpected("unexpected error, see the log of the bridge"))
+
+
+class _Unexpected(BridgeError):
+    """A defect of the bridge; what happened stands in its log, not in the answer."""
+
+
+def failure(request: web.Request, error: BridgeError) -> web.Response:
+    """The answer to an error."""
+    status = status_of(error)
+    body: Any = error_body(error)
+    if isinstance(error, NotAcceptable):
+        body = {"error": error.reason, "status": status}
+    if isinstance(body, (str, type(None))):
+        # The security plugin refuses in plain text.
+        return web.Response(text=body or "", status=status, content_type="text/plain")
+    made = answer(request, body, status)
+    if isinstance(error, TooManyRequests):
+        made.headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, Unavailable):
+        made.headers["Retry-After"] = _RETRY_SECONDS
+    return made
+
+
+def no_handler(request: web.Request) -> web.Response:
+    """OpenSearch's answer to a route that nobody has."""
+    reason = f"no handler found for uri [{request.path_qs}] and method [{request.method}]"
+    return answer(request, {"error": reason}, 400)
+
+
+def _wrong_method(request: web.Request, allowed: list[str]) -> web.Response:
+    listed = [method for method in allowed if method not in ("HEAD", "OPTIONS")]
+    reason = (
+        f"Incorrect HTTP method for uri [{request.path_qs}] and method [{request.method}],"
+        f" allowed: [{', '.join(listed)}]"
+    )
+    made = answer(request, {"error": reason, "status": 405}, 405)
+    made.headers["Allow"] = ",".join(listed)
+    return made

@@ -1,0 +1,67 @@
+"""`/_bridge/health` and `/_bridge/metrics`: answered from the first moment on, whatever else is ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from bridge import metrics
+from bridge.wire import dumps
+
+Reasons = Callable[[], list[str]]
+
+
+class Health:
+    """What probes are told. Ready means: no reason against it; `reasons` are asked for at each probe."""
+
+    def __init__(self, **identity: Any) -> None:
+        self.identity = identity
+        self._waiting: dict[str, str] = {}
+        self._asked: list[Reasons] = []
+
+    def wait_for(self, part: str, reason: str) -> None:
+        """`part` is not ready, and why."""
+        self._waiting[part] = reason
+
+    def done(self, part: str) -> None:
+        """`part` is ready."""
+        self._waiting.pop(part, None)
+
+    def ask(self, reasons: Reasons) -> None:
+        """Also ask this at each probe."""
+        self._asked.append(reasons)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the bridge is not ready; empty when it is."""
+        return [*self._waiting.values(), *(reason for ask in self._asked for reason in ask())]
+
+    @property
+    def ready(self) -> bool:
+        """True when everything works."""
+        return not self.reasons
+
+
+def add_health_routes(app: web.Application, health: Health) -> None:
+    """The probes' routes: `/_bridge/health` (200 or 503), `.../live`, `.../ready`, and `/_bridge/metrics`."""
+
+    async def state(_: web.Request) -> web.Response:
+        reasons = health.reasons
+        body = {"live": True, "ready": not reasons, "reasons": reasons, **health.identity}
+        return web.Response(body=dumps(body), status=503 if reasons else 200, content_type="application/json")
+
+    async def live(_: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def figures(_: web.Request) -> web.Response:
+        # The text version, as Prometheus asks for it; reading other processes' files is not the event loop's work.
+        text = await asyncio.to_thread(metrics.render)
+        return web.Response(body=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    app.router.add_get("/_bridge/health", state)
+    app.router.add_get("/_bridge/health/ready", state)
+    app.router.add_get("/_bridge/health/live", live)
+    app.router.add_get("/_bridge/metrics", figures)

@@ -1,0 +1,79 @@
+"""Who calls: on a cluster with the security plugin only users that the cluster knows are served."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bridge.errors import ClusterError
+from bridge.store.cluster import Cluster
+from bridge.store.cluster_config import ClusterConfig
+
+KEEP_SECONDS = 10.0
+OPEN_SECONDS = 60.0
+_MOST = 1000
+_CREDENTIALS = ("authorization", "cookie")
+_PATH = "/_plugins/_security/authinfo"
+
+
+class Identities:
+    """Asks the cluster with the caller's own credentials, and remembers a known caller for a few seconds.
+
+    `secured` False: the cluster was found to have no security plugin, and everybody is anonymous.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        secured: bool | None = None,
+        keep: float = KEEP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cluster = cluster
+        self._keep = keep
+        self._clock = clock
+        self._always_open = secured is False
+        self._open_until = float("-inf")
+        self._known: OrderedDict[bytes, tuple[float, dict[str, Any]]] = OrderedDict()
+
+    @classmethod
+    def asking(cls, config: ClusterConfig, *, secured: bool | None = None) -> Identities:
+        """Over connections of its own without the bridge's credentials: neither a header nor a client certificate of
+        the bridge may vouch for a caller. Close it with `close`."""
+        bare = replace(config, user=None, password=None, token=None, client_cert=None, client_key=None, aws_region=None)
+        return cls(Cluster(bare), secured=secured)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._cluster.close()
+
+    async def of(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        """The caller as `authinfo` describes it; {} on an open cluster. Raises ClusterError (401, 403 as it came)."""
+        now = self._clock()
+        if self._always_open or now < self._open_until:
+            return {}
+        asked = {name: headers[name] for name in _CREDENTIALS if name in headers}
+        key = hashlib.sha256(repr(sorted(asked.items())).encode()).digest()
+        seen = self._known.get(key)
+        if seen is not None and now - seen[0] < self._keep:
+            return seen[1]
+        return await self._ask(key, asked, now)
+
+    async def _ask(self, key: bytes, asked: Mapping[str, str], now: float) -> dict[str, Any]:
+        answer = await self._cluster.attempt("GET", _PATH, headers=asked)
+        if answer.status in (400, 404, 405):
+            # No such route: the cluster has no security plugin.
+            self._open_until = now + OPEN_SECONDS
+            return {}
+        if answer.status >= 400:
+            raise ClusterError(answer.status, answer.body)
+        user: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
+        self._known[key] = (now, user)
+        while len(self._known) > _MOST:
+            self._known.popitem(last=False)
+        return user

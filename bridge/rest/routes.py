@@ -1,0 +1,64 @@
+"""Every route of the REST surface in one table."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from bridge.models.peers import PATH as PEER_PATH
+from bridge.rest import model_groups, models, nodes, predict, tasks
+from bridge.rest.errors import Handler, error_middleware
+from bridge.rest.services import SERVICES, Services
+
+BASE = "/_plugins/_ml"
+
+# A literal name wins over an id, as in the cluster's own router: DELETE models/_register is a wrong method.
+_MODEL = "{model_id:(?!(?:_register|_upload|_search|_undeploy|_unload|_register_meta|meta)$)[^/]+}"
+_GROUP = "{group_id:(?!(?:_register|_search)$)[^/]+}"
+_TASK = "{task_id:(?!_search$)[^/]+}"
+
+
+def routes() -> list[web.RouteDef]:
+    """Routes of ML Commons with the names of 2.4-2.6 beside today's, and the door for other nodes."""
+    table = [
+        *_both("POST", ("models/_register", "models/_upload"), models.register),
+        *_both("GET POST", ("models/_search",), models.search_models),
+        *_both("GET", (f"models/{_MODEL}",), models.get),
+        *_both("DELETE", (f"models/{_MODEL}",), models.delete),
+        *_both("POST", (f"models/{_MODEL}/_deploy", f"models/{_MODEL}/_load"), models.deploy),
+        *_both("POST", ("models/_undeploy", "models/_unload"), models.undeploy_several),
+        *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), models.undeploy),
+        *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
+        *_both("GET POST", ("tasks/_search",), tasks.search_tasks),
+        *_both("GET", (f"tasks/{_TASK}",), tasks.get),
+        *_both("DELETE", (f"tasks/{_TASK}",), tasks.delete),
+        *_both("POST", (f"tasks/{_TASK}/_cancel",), tasks.cancel),
+        *_both("POST", ("model_groups/_register",), model_groups.register),
+        *_both("GET POST", ("model_groups/_search",), model_groups.search_groups),
+        *_both("GET", (f"model_groups/{_GROUP}",), model_groups.get),
+        *_both("PUT", (f"model_groups/{_GROUP}",), model_groups.update),
+        *_both("DELETE", (f"model_groups/{_GROUP}",), model_groups.delete),
+    ]
+    return [*table, web.post(PEER_PATH + "{model_id}", nodes.predict_here)]
+
+
+def add_routes(app: web.Application, services: Services) -> None:
+    """Serve the routes in `app`; its middlewares must hold `error_middleware` and then `identity_middleware`."""
+    app[SERVICES] = services
+    app.add_routes(routes())
+
+
+def middlewares() -> list[Handler]:
+    """In the order in which an application needs them."""
+    return [error_middleware, identity_middleware]  # type: ignore[list-item]
+
+
+@web.middleware
+async def identity_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """On a secured cluster nobody but its users gets at the surface."""
+    if request.path.startswith(BASE):
+        await request.app[SERVICES].identities.of(request.headers)
+    return await handler(request)
+
+
+def _both(methods: str, paths: tuple[str, ...], handler: Handler) -> list[web.RouteDef]:
+    return [web.route(method, f"{BASE}/{path}", handler) for path in paths for method in methods.split()]

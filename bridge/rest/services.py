@@ -1,0 +1,45 @@
+"""What the handlers call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from bridge.domain.model import Model
+from bridge.models.deploy import Deployer
+from bridge.models.groups import Groups
+from bridge.models.register import TRUSTED_URL
+from bridge.models.removal import ModelRemoval
+from bridge.models.routed_predictor import RoutedPredictor
+from bridge.rest.identity import Identities
+from bridge.store.cluster import Cluster
+from bridge.store.documents import Documents
+from bridge.store.stores import IndexNames
+from bridge.tasks.queue import TaskQueue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Built by the composition root; `internal_token` is what other nodes must show to run models here."""
+
+    cluster: Cluster
+    names: IndexNames
+    models: Documents[Model]
+    tasks: TaskQueue
+    groups: Groups
+    deployer: Deployer
+    removal: ModelRemoval
+    predictor: RoutedPredictor
+    identities: Identities
+    internal_token: str
+    trusted_url: str = TRUSTED_URL
+    allow_register_by_url: bool = True
+
+
+SERVICES = web.AppKey("services", Services)
+
+
+def services(request: web.Request) -> Services:
+    """Those of the application that serves this request."""
+    return request.app[SERVICES]
