@@ -1,7 +1,7 @@
 # OpenSearch with k-NN and without ML Commons: what the bridge is put in front of.
 # Its context (the unpacked distribution and a JDK) is laid out by
 #   python testcontainers/local_cluster.py context --dir FOLDER
-# Where images can be pulled, the official one serves as well: OPENSEARCH_IMAGE=opensearchproject/opensearch:3.6.0
+# Where images can be pulled, opensearch.official.Dockerfile does the same from the official image.
 ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${BASE_IMAGE}
 RUN useradd --system --uid 1000 --create-home opensearch
