@@ -15,10 +15,14 @@ Reasons = Callable[[], list[str]]
 
 
 class Health:
-    """What probes are told. Ready means: no reason against it; `reasons` are asked for at each probe."""
+    """What probes are told. Ready means: no reason against it; `reasons` are asked for at each probe.
+
+    `started` is True once the indices are in place and all parts run; it stays so when the cluster goes away later.
+    """
 
     def __init__(self, **identity: Any) -> None:
         self.identity = identity
+        self.started = False
         self._waiting: dict[str, str] = {}
         self._asked: list[Reasons] = []
 
@@ -38,11 +42,6 @@ class Health:
     def reasons(self) -> list[str]:
         """Why the bridge is not ready; empty when it is."""
         return [*self._waiting.values(), *(reason for ask in self._asked for reason in ask())]
-
-    @property
-    def ready(self) -> bool:
-        """True when everything works."""
-        return not self.reasons
 
 
 def add_health_routes(app: web.Application, health: Health) -> None:
