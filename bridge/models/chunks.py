@@ -90,7 +90,7 @@ class Chunks:
         ids.update(stored.id for stored in found)
         gate = asyncio.Semaphore(_DELETES_AT_ONCE)
 
-        async def one(id: str) -> None:
+        async def one(each: str) -> None:
             async with gate:
                 await self._documents.delete(each)
 

@@ -87,9 +87,7 @@ class RegisterTask:
         except (ClaimLost, ClusterUnavailable):
             # Another worker has the task, or will have it: what stands there is theirs to use or to clear.
             raise
-        except BaseExceptionGroup as errors:
-            return await self._failed(attempt, errors.exceptions[0])
-        except (BridgeError, OSError) as error:
+        except Exception as error:
             return await self._failed(attempt, error)
         finally:
             await asyncio.to_thread(shutil.rmtree, workspace, ignore_errors=True)
@@ -201,8 +199,10 @@ class RegisterTask:
                 )  # fmt: skip
         return Outcome(state=TaskState.COMPLETED, model_id=attempt.model_id)
 
-    async def _failed(self, attempt: _Attempt, error: BaseException) -> Outcome:
-        if isinstance(error, (ClaimLost, ClusterUnavailable)) or not isinstance(error, (BridgeError, OSError)):
+    async def _failed(self, attempt: _Attempt, error: Exception) -> Outcome:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, (ClaimLost, ClusterUnavailable)):
             raise error
         # Raises ClaimLost when somebody else works on the same ids by now: then nothing here may be removed.
         await attempt.job.update(progress=None)
@@ -212,6 +212,8 @@ class RegisterTask:
             await self._models.delete(attempt.model_id, refresh=True)
         if attempt.place is not None:
             await self._groups.give_back(attempt.place)
+        if not isinstance(error, (BridgeError, OSError)):
+            raise error
         return Outcome(state=TaskState.FAILED, error=failure_text(error))
 
 

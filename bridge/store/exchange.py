@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,14 @@ from opensearchpy import AIOHttpConnection, AsyncTransport
 
 Sign = Callable[[str, str, bytes | None, dict[str, str]], Any]
 """method, URL, body, headers -> awaitable of the headers to send."""
+
+
+_LARGE = 1 << 20
+"""Bytes from which on a body goes out piece by piece, so that writing it does not hold the event loop."""
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    return io.BytesIO(body) if body is not None and len(body) >= _LARGE else body
 
 
 class ExchangeFailed(Exception):
@@ -66,7 +75,7 @@ class ExchangeConnection(AIOHttpConnection):  # type: ignore[misc]
         url = yarl.URL(target, encoded=True)
         try:
             async with self.session.request(
-                asked.method, url, data=asked.body, headers=sent, timeout=limit, allow_redirects=False
+                asked.method, url, data=_payload(asked.body), headers=sent, timeout=limit, allow_redirects=False
             ) as answer:
                 return answer.status, answer.headers, await answer.read()
         except aiohttp.ClientConnectorError as error:
