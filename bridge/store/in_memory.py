@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from bridge.errors import VersionConflict
@@ -20,13 +20,22 @@ class InMemoryDocuments(Generic[T]):
     """`Documents[T]` with the cluster's rules: real compare-and-set, copies in and out, JSON in between.
 
     With `instant` False a search sees what the last `refresh` saw, versions included, as in a real index between two
-    refreshes. Every call gives way to other tasks first, so that races can happen.
+    refreshes. `ids` makes ids for documents created without one. Every call gives way to other tasks first, so that
+    races can happen.
     """
 
-    def __init__(self, kind: type[T], *, only: Mapping[str, Any] | None = None, instant: bool = True) -> None:
+    def __init__(
+        self,
+        kind: type[T],
+        *,
+        only: Mapping[str, Any] | None = None,
+        instant: bool = True,
+        ids: Callable[[], str] = new_id,
+    ) -> None:
         self._kind = kind
         self._only = only
         self._instant = instant
+        self._ids = ids
         self._counter = itertools.count()
         self._now: dict[str, tuple[Version, bytes]] = {}
         self._seen: dict[str, tuple[Version, bytes]] = {}
@@ -40,7 +49,7 @@ class InMemoryDocuments(Generic[T]):
     async def create(self, value: T, *, id: str | None = None, refresh: bool = False) -> Stored[T]:
         """See Documents.create."""
         await asyncio.sleep(0)
-        made = id if id is not None else new_id()
+        made = id if id is not None else self._ids()
         if made in self._now:
             raise VersionConflict(f"[{made}]: version conflict, document already exists")
         return self._write(made, value, refresh)
