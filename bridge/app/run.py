@@ -13,7 +13,6 @@ from aiohttp import web
 
 from bridge.app.parts import Bridge
 from bridge.background import Background
-from bridge.engines import memory
 from bridge.errors import BridgeError, ClusterError, ClusterUnavailable, Conflict, Forbidden, InvalidRequest
 from bridge.metrics import OPEN_TASKS
 from bridge.settings import Settings
@@ -118,29 +117,26 @@ class Life:
     async def _run_parts(self) -> None:
         bridge, start = self._bridge, self._background.start
         bridge.health.wait_for("start", "starting the parts")
-        if bridge.ml is not None:
-            await asyncio.to_thread(bridge.ml.cache.prepare)
+        if bridge.inference is not None:
             bridge.health.ask(self._inference_reasons)
-            await bridge.ml.inference.start()
+            await bridge.inference.start()
         if bridge.proxy is not None:
             await bridge.proxy.pipelines.refresh()
             start(bridge.proxy.pipelines.run(), name="pipelines")
-        await bridge.ground.pulse.beat(refresh=True)
-        start(bridge.ground.pulse.run(), name="heartbeat")
-        if bridge.ml is not None and bridge.worker is not None:
-            start(bridge.ml.reconciler.run(), name="reconcile")
+        start(bridge.models.run(), name="models")
+        await bridge.models.live.fresh()
+        if bridge.worker is not None:
             start(bridge.worker.run(), name="worker")
         start(self._watch(), name="watch")
 
     def _inference_reasons(self) -> list[str]:
-        ml = self._bridge.ml
-        return [] if ml is None or ml.inference.alive else ["the inference process is not running"]
+        inference = self._bridge.inference
+        return [] if inference is None or inference.alive else ["the inference process is not running"]
 
     async def _watch(self) -> None:
-        """Keep what probes and other nodes read of this machine and of the cluster true."""
-        ground, health = self._bridge.ground, self._bridge.health
+        """Keep what probes and Prometheus read of the cluster true."""
+        health = self._bridge.health
         while True:
-            ground.pulse.describe(memory_free=memory.read().available)
             try:
                 await self._count_tasks()
                 health.done("cluster")
@@ -165,14 +161,11 @@ class Life:
             await bridge.worker.stop(grace=bridge.settings.grace)
         # Requests under way still need the models, so the door closes before they go.
         await runner.cleanup()
-        if bridge.ml is not None:
-            await bridge.ml.reconciler.stop()
         if bridge.proxy is not None:
             bridge.proxy.pipelines.stop()
-        if bridge.health.started:
-            await bridge.ground.pulse.stop()
-        if bridge.ml is not None:
-            await bridge.ml.inference.stop()
+        await bridge.models.stop()
+        if bridge.inference is not None:
+            await bridge.inference.stop()
         await self._background.close()
         if bridge.proxy is not None:
             await bridge.proxy.close()

@@ -15,12 +15,12 @@ from bridge.errors import BridgeError
 from bridge.models.cache import ContentCache
 from bridge.models.chunks import Chunks
 from bridge.models.deploy import Deployer
-from bridge.models.deploy_task import DeployTask
+from bridge.models.deploy_task import DEADLINE_SECONDS, DeployTask
 from bridge.models.download import Downloader
 from bridge.models.groups import Groups
 from bridge.models.held import Inference
 from bridge.models.known import KnownModels
-from bridge.models.node import LiveNodes, NodePulse
+from bridge.models.node import LEASE_SECONDS, LiveNodes, NodePulse
 from bridge.models.peers import Peers
 from bridge.models.reconcile import Reconciler
 from bridge.models.register_task import RegisterTask
@@ -56,11 +56,13 @@ class ModelRuntime:
         inference: Inference | None = None,
         downloader: Downloader | None = None,
         describe: Describe | None = None,
+        lease: float = LEASE_SECONDS,
+        deploy_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         self._describe = describe
         self._background = Background()
         self.pulse = NodePulse(node_id, node, stores.nodes)
-        self.live = LiveNodes(stores.nodes, own=self.pulse)
+        self.live = LiveNodes(stores.nodes, own=self.pulse, lease=lease)
         self.known = KnownModels(stores.models)
         self.peers = Peers(own_id=node_id)
         chunks = Chunks(stores.chunks)
@@ -82,7 +84,7 @@ class ModelRuntime:
             downloader=downloader or Downloader(),
             deploy=self.deployer.deploy,
         )
-        deploy = DeployTask(models=stores.models, live=self.live, nudge=self.nudge)
+        deploy = DeployTask(models=stores.models, live=self.live, nudge=self.nudge, deadline=deploy_seconds)
         self.handlers: dict[TaskType, TaskHandler] = {
             TaskType.REGISTER_MODEL: register,
             TaskType.DEPLOY_MODEL: deploy,
