@@ -71,6 +71,9 @@ def _json(status: int, body: bytes, *, close: bool, head_only: bool, retry: bool
 
 def response_head(response: ResponseHead, *, minor: int, keep: bool, framed: bool) -> bytes:
     """The head to pass on. `framed`: the body is sent in chunks, which a client of HTTP/1.0 can't read."""
+    usual = keep and minor == 1 and not framed
+    if usual and response.built:
+        return response.built[0]
     lines = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
     if response.chunked and not framed and minor == 0:
         lines += [b"%b: %b\r\n" % pair for pair in response.headers if pair[0].lower() != b"transfer-encoding"]
@@ -83,12 +86,19 @@ def response_head(response: ResponseHead, *, minor: int, keep: bool, framed: boo
     elif minor == 0:
         lines.append(b"connection: keep-alive\r\n")
     lines.append(b"\r\n")
-    return b"".join(lines)
+    data = b"".join(lines)
+    if usual:
+        response.built.append(data)
+    return data
 
 
 def request_head(head: RequestHead, host: bytes, extra: bytes) -> bytes:
     """The head for the cluster. `host` replaces the client's (a managed cluster picks the tenant by it); empty: the
     client's stays. `extra` are whole header lines."""
+    if not extra:
+        found = head.built.get(host)
+        if found is not None:
+            return found
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, head.target)]
     if host and head.host_at < 0:
         lines.append(b"Host: %b\r\n" % host)
@@ -97,4 +107,7 @@ def request_head(head: RequestHead, host: bytes, extra: bytes) -> bytes:
         lines[head.host_at + 1] = b"%b: %b\r\n" % (head.headers[head.host_at][0], host)
     lines.append(extra)
     lines.append(b"\r\n")
-    return b"".join(lines)
+    data = b"".join(lines)
+    if not extra:
+        head.built[host] = data
+    return data

@@ -39,6 +39,7 @@ class ResponseHead(NamedTuple):
     """An answer's head; `headers` without hop-by-hop ones, but with Transfer-Encoding in its place when `chunked`.
 
     `length` None and `chunked` False: the body ends with the connection. `clear` is the application's verdict.
+    `built` keeps the head as it goes on to an ordinary client.
     """
 
     status: int
@@ -47,6 +48,12 @@ class ResponseHead(NamedTuple):
     length: int | None
     chunked: bool
     clear: bytes | None
+    built: list[bytes]
+
+
+# Answers differ in little but their length: heads of whole answers, as llhttp read them, by their bytes.
+_heads: dict[bytes, ResponseHead] = {}
+_REMEMBERED, _REMEMBERED_BYTES = 4_096, 512
 
 
 class Receiver(Protocol):
@@ -79,6 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._closes = False
         self._extra = False
         self._paused = False
+        self._interims = False
         self.idle_since = 0.0
         self.reused = False
         self.host = b""
@@ -94,6 +102,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._delivered = False
         self._pieces: list[bytes] = []
         self._ended = False
+        self._at_start = True
 
     # towards the exchange
 
@@ -125,6 +134,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._head_only:
             self._parser = httptools.HttpResponseParser(self)
         self._reset()
+        self._interims = False
         self.resume()
         self.reused = True
         self._owner.connection_idle(self)
@@ -150,13 +160,38 @@ class UpstreamConnection(asyncio.Protocol):
             self._extra = True
             self.abort()
             return
+        raw = b""
+        if self._head is None and not self._head_only and self._at_start:
+            self._at_start = False
+            end = data.find(b"\r\n\r\n") + 4
+            raw = data[:end] if 3 < end <= _REMEMBERED_BYTES else b""
+            known = _heads.get(raw)
+            if known is not None and known.length == len(data) - end:
+                # A head seen before and its whole body: the parser, idle between messages, need not see them.
+                self._at_start = self._ended = True
+                self._head = known
+                self._pieces = [data[end:]]
+                self._deliver()
+                return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.MALFORMED)
             return
         if self._head is not None:
+            if raw and not self._delivered:
+                self._remember(raw)
             self._deliver()
+
+    def _remember(self, raw: bytes) -> None:
+        head = self._head
+        if head is None or not head.length or self._closes or self._extra or self._interims:
+            return
+        if head.status != 200 or head.clear is not None or head.chunked:
+            return
+        if len(_heads) >= _REMEMBERED:
+            _heads.clear()
+        _heads[raw] = head
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -237,7 +272,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._ended or self._head is not None:
             return
         status = self._parser.get_status_code()
-        head = ResponseHead(status, self._reason, self._headers, self._length, self._chunked, self._clear)
+        head = ResponseHead(status, self._reason, self._headers, self._length, self._chunked, self._clear, [])
         if status < 200:
             self._interim(head)
             return
@@ -249,6 +284,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _interim(self, head: ResponseHead) -> None:
         self._reset()
+        self._at_start = False
+        self._interims = True
         if head.status == 101:
             # Upgrade was taken out of the request: an origin that switches all the same is not to be followed.
             raise ValueError("unasked protocol switch")

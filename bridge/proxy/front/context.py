@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from bridge.background import Background
@@ -27,7 +27,7 @@ class Context:
     def __init__(self, config: FrontConfig, counts: Counts) -> None:
         self.config = config
         self.counts = counts
-        self.clock = asyncio.get_running_loop().time
+        self.clock = time.monotonic
         self.background = Background()
         self.heads = HeadReader(config.limits, trust_forwarded=config.trust_forwarded, pass_tenant=config.pass_tenant)
         self.table = TableReader(config.run_dir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -54,7 +55,7 @@ class Origin:
         self._keep = keep
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
-        self._clock = asyncio.get_running_loop().time
+        self._clock = time.monotonic
         self.breaker = breaker
         self.host = address.header
 
