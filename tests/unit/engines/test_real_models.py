@@ -60,6 +60,7 @@ def transformer(minilm_hf_folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = AutoModel.from_pretrained(str(minilm_hf_folder)).eval()
+    torch.set_num_threads(1)  # more of them spin against everything else on a small machine
 
     def run(ids):
         tensor = torch.tensor([list(ids)])
@@ -99,7 +100,10 @@ def test_minilm_is_what_transformers_gives_for_every_length(minilm_onnx_folder, 
 
 def direct(folder: Path, encoded, mode: PoolingMode) -> list[np.ndarray]:
     """onnxruntime alone, one text at a time, no padding."""
-    session = onnxruntime.InferenceSession(str(next(folder.glob("*.onnx"))), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    graph = str(next(folder.glob("*.onnx")))
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     found = []
     for text in encoded:
         ids = np.array([list(text.ids)], np.int64)
