@@ -35,7 +35,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPNotFound:
         return no_handler(request)
     except web.HTTPMethodNotAllowed as refused:
-        return _wrong_method(request, sorted(refused.allowed_methods))
+        return wrong_method(request, sorted(refused.allowed_methods))
     except web.HTTPRequestEntityTooLarge as refused:
         return failure(request, TooLarge(refused.text or "the request body is too large"))
     except web.HTTPException:
@@ -75,7 +75,8 @@ def no_handler(request: web.Request) -> web.Response:
     return answer(request, {"error": reason}, 400)
 
 
-def _wrong_method(request: web.Request, allowed: list[str]) -> web.Response:
+def wrong_method(request: web.Request, allowed: list[str]) -> web.Response:
+    """OpenSearch's answer to a path that has other methods."""
     listed = [method for method in allowed if method not in ("HEAD", "OPTIONS")]
     reason = (
         f"Incorrect HTTP method for uri [{request.path_qs}] and method [{request.method}],"

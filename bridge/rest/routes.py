@@ -6,7 +6,7 @@ from aiohttp import web
 
 from bridge.models.peers import PATH as PEER_PATH
 from bridge.rest import model_groups, models, nodes, predict, tasks
-from bridge.rest.errors import Handler, error_middleware
+from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
 from bridge.rest.services import SERVICES, Services
 
 BASE = "/_plugins/_ml"
@@ -45,6 +45,8 @@ def add_routes(app: web.Application, services: Services) -> None:
     """Serve the routes in `app`; its middlewares must hold `error_middleware` and then `identity_middleware`."""
     app[SERVICES] = services
     app.add_routes(routes())
+    # What is under our path and not ours is nobody's: the cluster, which may be asked for the rest, has none of it.
+    app.router.add_route("*", BASE + "/{rest:.*}", nobody)
 
 
 def middlewares() -> list[Handler]:
@@ -58,6 +60,16 @@ async def identity_middleware(request: web.Request, handler: Handler) -> web.Str
     if request.path.startswith(BASE):
         await request.app[SERVICES].identities.of(request.headers)
     return await handler(request)
+
+
+async def nobody(request: web.Request) -> web.StreamResponse:
+    """A wrong method for one of our paths (405 with those it has), or a path that nobody has (400)."""
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        if resource.canonical.startswith(BASE) and resource.canonical != BASE + "/{rest}":
+            _, methods = await resource.resolve(request)
+            allowed |= methods
+    return wrong_method(request, sorted(allowed)) if allowed else no_handler(request)
 
 
 def _both(methods: str, paths: tuple[str, ...], handler: Handler) -> list[web.RouteDef]:
