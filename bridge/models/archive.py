@@ -58,11 +58,11 @@ def check(path: Path, *, model_format: ModelFormat | None, function_name: Functi
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, LookupError, OSError) as error:
         raise BadArchive(f"invalid zip: {error}") from error
-    files = [info for info in infos if not info.is_dir()]
     for info in infos:
         _check_entry(info)
+    files = [info for info in infos if not info.is_dir()]
     _check_together(infos, path.stat().st_size)
     _check_model([info.filename for info in files], model_format, function_name)
     return ModelArchive(path, tuple(files))
