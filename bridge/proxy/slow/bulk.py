@@ -11,11 +11,11 @@ from aiohttp import web
 
 from bridge.errors import BridgeError
 from bridge.proxy.slow.bulk_body import BulkItem, error_result, read_bulk, write_bulk
+from bridge.proxy.slow.presentation import shaped, unshaped
 from bridge.proxy.slow.resolve import Applied
 from bridge.proxy.slow.services import SlowServices
 from bridge.proxy.slow.upstream import json_answer, read_body, reply_answer, sent_headers
 from bridge.proxy.slow.writes import Plan, RawDocument, Writes
-from bridge.wire import dumps_exact
 
 _NDJSON = "application/x-ndjson"
 
@@ -33,7 +33,8 @@ class Bulk:
         if not self._services.pipelines:
             return await upstream.pass_on(request)
         body = await read_body(request, self._services.max_body)
-        items = read_bulk(body, request.match_info.get("index"))
+        # A long body takes a while to take apart: other requests go on meanwhile.
+        items = await asyncio.to_thread(read_bulk, body, request.match_info.get("index"))
         plans = await self._plans(items, request) if items else []
         if not items or not any(plans):
             return await upstream.pass_on(request, body=body)
@@ -95,7 +96,7 @@ class Bulk:
         headers: Mapping[str, str] | None = None
         if body:
             sent = sent_headers(request.headers, replaced=True, content_type=_NDJSON)
-            reply = await self._services.upstream.exchange(request.method, request.raw_path, sent, body)
+            reply = await self._services.upstream.exchange(request.method, unshaped(request.raw_path), sent, body)
             if reply.status != 200:
                 return reply_answer(reply)
             answer, headers = reply.json(), reply.headers
@@ -107,7 +108,7 @@ class Bulk:
         if isinstance(results, list):
             for place in sorted(failed):
                 results.insert(place, error_result(items[place], failed[place]))
-        return json_answer(200, dumps_exact(answer), headers)
+        return json_answer(200, shaped(answer, request.raw_path), headers)
 
 
 def _document(item: BulkItem) -> RawDocument:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from typing import Any
 
-import simplejson
 from aiohttp import web
 
 from bridge.background import Background
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.pipelines.definitions import IngestPipeline, called_pipelines, read_ingest
+from bridge.proxy.slow.presentation import shaped, unshaped
 from bridge.proxy.slow.services import SlowServices
 from bridge.proxy.slow.upstream import Reply, json_answer, read_body, reply_answer, sent_headers
 from bridge.wire import dumps_exact, loads
@@ -62,7 +60,7 @@ class Pipelines:
             pipeline = self._services.pipelines.get(name)
             if name in found and pipeline is not None:
                 found[name] = pipeline.definition
-        return json_answer(200, _pretty(request, found), reply.headers)
+        return json_answer(200, shaped(found, request.raw_path), reply.headers)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Remove the rest from the cluster, then the whole here."""
@@ -76,7 +74,7 @@ class Pipelines:
 
     async def _exchange(self, request: web.Request) -> Reply:
         headers = sent_headers(request.headers, replaced=True)
-        return await self._services.upstream.exchange(request.method, request.raw_path, headers)
+        return await self._services.upstream.exchange(request.method, unshaped(request.raw_path), headers)
 
     def _read(self, name: str, body: bytes) -> IngestPipeline | None:
         """The pipeline; None when it is the cluster's alone. Raises InvalidRequest."""
@@ -103,10 +101,3 @@ class Pipelines:
 def _matches(name: str, wanted: str, *, commas: bool = True) -> bool:
     patterns = wanted.split(",") if commas else [wanted]
     return any(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) for pattern in patterns)
-
-
-def _pretty(request: web.Request, found: Mapping[str, Any]) -> bytes:
-    if request.query.get("pretty", "false") in ("", "true"):
-        text: str = simplejson.dumps(found, indent=2, separators=(",", " : "), use_decimal=True, ensure_ascii=False)
-        return text.encode() + b"\n"
-    return dumps_exact(dict(found))

@@ -8,27 +8,22 @@ learns names of pipelines so, and shows them to nobody.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from bridge.errors import ClusterError, ClusterUnavailable, Forbidden
+from bridge.errors import ClusterUnavailable, Forbidden, Unparsable
 from bridge.proxy.slow.upstream import Reply, Upstream, sent_headers
-from bridge.wire import loads
+from bridge.store.cluster import Cluster
 
 STALE_SECONDS = 5.0
 NONE = "_none"
 _CAPACITY = 10_000
-_SETTINGS = (
-    "filter_path=*.settings.index.default_pipeline,*.settings.index.final_pipeline,*.aliases.*.is_write_index,"
-    "*.data_stream&expand_wildcards=all"
-)
-_TEMPLATES = "filter_path=*.index_patterns,*.order,*.settings.index.default_pipeline,*.settings.index.final_pipeline"
-
-Lookup = Callable[[str, str], Awaitable[tuple[int, Any]]]
-"""`(method, path with query) -> (status, decoded body)` under the bridge's own rights; must not raise for a status."""
+_NAMES = "*.settings.index.default_pipeline,*.settings.index.final_pipeline"
+_SETTINGS = {"filter_path": f"{_NAMES},*.aliases.*.is_write_index,*.data_stream", "expand_wildcards": "all"}
+_TEMPLATES = {"filter_path": f"*.index_patterns,*.order,{_NAMES}"}
 
 
 @dataclass(frozen=True)
@@ -43,13 +38,14 @@ NOTHING = Applied()
 
 
 class Resolver:
-    """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge."""
+    """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge. `own` is the
+    client that looks settings up for a caller who may not."""
 
     def __init__(
         self,
         upstream: Upstream,
         *,
-        own: Lookup | None = None,
+        own: Cluster | None = None,
         stale_seconds: float = STALE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,7 +70,10 @@ class Resolver:
         if known is not None and known[0] > self._clock():
             return known[1]
         generation = self._generation
-        found = await self._ask(index, headers)
+        try:
+            found = await self._ask(index, headers)
+        except _Unauthenticated:
+            return NOTHING
         if generation == self._generation:
             if len(self._known) >= _CAPACITY:
                 self._known.clear()
@@ -82,7 +81,7 @@ class Resolver:
         return found
 
     async def _ask(self, index: str, headers: Mapping[str, str]) -> Applied:
-        status, body = await self._get("GET", f"/{quote(index, safe='')}?{_SETTINGS}", headers)
+        status, body = await self._get("GET", f"/{quote(index, safe='')}", _SETTINGS, headers)
         if status == 200:
             return _of_existing(index, body)
         if status == 404:
@@ -91,36 +90,47 @@ class Resolver:
         return NOTHING
 
     async def _from_templates(self, index: str, headers: Mapping[str, str]) -> Applied:
-        status, body = await self._get("POST", f"/_index_template/_simulate_index/{quote(index, safe='')}", headers)
+        status, body = await self._get("POST", f"/_index_template/_simulate_index/{quote(index, safe='')}", {}, headers)
         if status == 200 and isinstance(body, Mapping) and "template" in body:
             return _of_settings(body["template"])
-        status, body = await self._get("GET", f"/_template?{_TEMPLATES}", headers)
+        status, body = await self._get("GET", "/_template", _TEMPLATES, headers)
         return _of_legacy(index, body) if status == 200 and isinstance(body, Mapping) else NOTHING
 
-    async def _get(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, Any]:
-        own = sent_headers(headers, replaced=True)
-        own.popall("Content-Type", None)
-        reply = await self._upstream.exchange(method, target, own)
-        if reply.status not in (401, 403):
-            return reply.status, _decoded(reply)
+    async def _get(
+        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[int, Any]:
+        sent = sent_headers(headers, replaced=True)
+        sent.popall("Content-Type", None)
+        target = f"{path}?{urlencode(params, safe='*,')}" if params else path
+        reply = await self._upstream.exchange(method, target, sent)
         if reply.status == 401:
-            raise ClusterError(401, _decoded(reply, strict=False))
+            raise _Unauthenticated
+        if reply.status == 403:
+            return await self._get_as_bridge(method, path, params)
+        return reply.status, _decoded(reply)
+
+    async def _get_as_bridge(self, method: str, path: str, params: Mapping[str, str]) -> tuple[int, Any]:
         if self._own is None:
             raise Forbidden(
                 "The pipelines of this index can't be found out: the right to read its settings is missing."
             )
-        return await self._own(method, target)
+        answer = await self._own.attempt(method, path, params=params, idempotent=True)
+        return answer.status, answer.body
 
 
-def _decoded(reply: Reply, *, strict: bool = True) -> Any:
+class _Unauthenticated(Exception):
+    """The cluster does not know the caller, and will say so to the write itself."""
+
+
+def _decoded(reply: Reply) -> Any:
+    """Raises ClusterUnavailable for an answer that says nothing of the index."""
     try:
-        return loads(reply.body)
-    except Exception as error:
-        if not strict:
-            return reply.body.decode("utf-8", "replace")
-        if reply.status >= 500:
-            raise ClusterUnavailable(f"The cluster answered {reply.status}.") from error
-        return None
+        body = reply.json()
+    except Unparsable as error:
+        raise ClusterUnavailable(f"The cluster answered {reply.status} without JSON.") from error
+    if reply.status >= 500 or reply.status == 429:
+        raise ClusterUnavailable(f"The cluster answered {reply.status} to reading the settings of an index.")
+    return body
 
 
 def _of_existing(index: str, body: Any) -> Applied:

@@ -11,6 +11,7 @@ from bridge.proxy.slow.pipelines import Pipelines
 from bridge.proxy.slow.search import Search
 from bridge.proxy.slow.services import Handler, SlowServices, guarded
 from bridge.proxy.slow.simulate import Simulate
+from bridge.proxy.slow.upstream import keep_headers
 
 _INDEX = "/{index:[^/_-][^/]*}"
 _READ = ("GET", "POST")
@@ -23,6 +24,7 @@ _INDEX_ADMIN = "_settings|_alias|_aliases|_rollover|_clone|_split|_shrink|_open|
 
 def add_routes(app: web.Application, services: SlowServices) -> None:
     """Add all routes of the slow lane to `app`, the one that takes everything last: call this after all others."""
+    app.on_response_prepare.append(keep_headers)
     _pipelines(app, services)
     _searches(app, services)
     _writes(app, services)

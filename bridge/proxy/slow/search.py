@@ -11,6 +11,7 @@ from yarl import URL
 
 from bridge.errors import BridgeError, ClusterUnavailable, Unparsable, error_body, status_of
 from bridge.pipelines.neural import rewritten
+from bridge.proxy.slow.presentation import shaped, unshaped
 from bridge.proxy.slow.services import SlowServices
 from bridge.proxy.slow.upstream import json_answer, read_body, reply_answer, sent_headers
 from bridge.wire import dumps_exact, loads_exact
@@ -75,7 +76,7 @@ class Search:
         if body:
             reply = await self._services.upstream.exchange(
                 request.method,
-                request.raw_path,
+                unshaped(request.raw_path),
                 sent_headers(request.headers, replaced=True, content_type=_NDJSON),
                 body,
             )
@@ -86,7 +87,7 @@ class Search:
         if isinstance(responses, list):
             for place in sorted(failed):
                 responses.insert(place, error_item(failed[place]))
-        return json_answer(200, dumps_exact(answer), headers)
+        return json_answer(200, shaped(answer, request.raw_path), headers)
 
     async def _item(self, source: bytes) -> bytes | BridgeError | None:
         try:

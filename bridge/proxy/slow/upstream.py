@@ -34,6 +34,13 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding"))
 _OURS = ("host", "expect")
 _JSON = "application/json; charset=UTF-8"
 _BLOCK = 262_144
+_ADDED = ("server", "date", "content-type")
+
+
+class PassedOn(web.StreamResponse):
+    """An answer of the cluster on its way to the client; it keeps to the headers that came with it."""
+
+    passed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -175,9 +182,10 @@ def _answer_headers(answer: aiohttp.ClientResponse, whole: bool) -> CIMultiDict[
 async def _send_back(
     request: web.Request, answer: aiohttp.ClientResponse, extra: Mapping[str, str]
 ) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=_answer_headers(answer, False))
+    response = PassedOn(status=answer.status, reason=answer.reason, headers=_answer_headers(answer, False))
     if answer.status < 400:
         response.headers.update(extra)
+    response.passed = frozenset(name.lower() for name in response.headers)
     await response.prepare(request)
     try:
         async for block in answer.content.iter_any():
@@ -189,6 +197,14 @@ async def _send_back(
         return response
     await response.write_eof()
     return response
+
+
+async def keep_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """A signal before an answer goes out: takes away what aiohttp adds to an answer of the cluster."""
+    if isinstance(response, PassedOn):
+        for name in _ADDED:
+            if name not in response.passed:
+                response.headers.popall(name, None)
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:

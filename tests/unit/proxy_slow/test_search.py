@@ -85,6 +85,7 @@ async def test_everything_else_is_passed_through(slow: SlowLane) -> None:
     url = URL(f"{str(slow.client.make_url('')).rstrip('/')}/some/strange/path?a=%2F&b=+", encoded=True)
     answer = await slow.client.session.patch(url, data=b"\x00\xff")
     assert (answer.status, await answer.read()) == (418, b"\x00teapot")
+    assert answer.headers["Server"] == "fake cluster"
     seen = slow.cluster.last("PATCH", "/some/strange/path")
     assert (seen.body, seen.target) == (b"\x00\xff", "/some/strange/path?a=%2F&b=+")
 

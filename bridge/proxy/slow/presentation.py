@@ -1,0 +1,89 @@
+"""Parameters that shape an answer after it is complete: applied here where the bridge changed the answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import parse_qsl
+
+import simplejson
+from yarl import URL
+
+from bridge.wire import dumps_exact
+
+_SHAPING = ("filter_path", "pretty", "human", "error_trace")
+_GONE = object()
+
+
+def unshaped(target: str) -> str:
+    """A raw target without the parameters that would make the cluster leave parts of its answer out."""
+    if not any(name in target for name in _SHAPING):
+        return target
+    return str(URL(target, encoded=True).without_query_params("filter_path", "pretty"))
+
+
+def shaped(answer: Any, target: str) -> bytes:
+    """The answer's bytes as `filter_path` and `pretty` of the raw target ask for."""
+    query = dict(parse_qsl(target.partition("?")[2], keep_blank_values=True))
+    patterns = [pattern.strip() for pattern in query.get("filter_path", "").split(",") if pattern.strip()]
+    if patterns:
+        answer = filtered(answer, patterns)
+    if query.get("pretty", "false") in ("", "true"):
+        text: str = simplejson.dumps(answer, indent=2, separators=(",", " : "), use_decimal=True, ensure_ascii=False)
+        return text.encode() + b"\n"
+    return dumps_exact(answer)
+
+
+def filtered(answer: Any, patterns: Sequence[str]) -> Any:
+    """What `filter_path` leaves: paths with `*` for one step or a part of it, `**` for any steps, `-` to leave out."""
+    without = [pattern[1:].split(".") for pattern in patterns if pattern.startswith("-")]
+    only = [pattern.split(".") for pattern in patterns if not pattern.startswith("-")]
+    if only:
+        answer = _included(answer, only)
+    if without and answer is not _GONE:
+        answer = _excluded(answer, without)
+    return {} if answer is _GONE else answer
+
+
+def _next(patterns: Sequence[Sequence[str]], name: str) -> list[Sequence[str]]:
+    """What is left of the patterns after a step into `name`; an empty rest means that all below is meant."""
+    found: list[Sequence[str]] = []
+    for pattern in patterns:
+        if pattern[0] == "**":
+            found.append(pattern)
+            if len(pattern) > 1 and fnmatchcase(name, pattern[1]):
+                found.append(pattern[2:])
+        elif fnmatchcase(name, pattern[0]):
+            found.append(pattern[1:])
+    return found
+
+
+def _included(value: Any, patterns: Sequence[Sequence[str]]) -> Any:
+    if any(not pattern or list(pattern) == ["**"] for pattern in patterns):
+        return value
+    if isinstance(value, list):
+        items = [item for item in (_included(item, patterns) for item in value) if item is not _GONE]
+        return items or _GONE
+    if not isinstance(value, Mapping):
+        return _GONE
+    found = {}
+    for name, below in value.items():
+        rest = _next(patterns, name)
+        kept = _included(below, rest) if rest else _GONE
+        if kept is not _GONE:
+            found[name] = kept
+    return found or _GONE
+
+
+def _excluded(value: Any, patterns: Sequence[Sequence[str]]) -> Any:
+    if isinstance(value, list):
+        return [item for item in (_excluded(item, patterns) for item in value) if item is not _GONE]
+    if not isinstance(value, Mapping):
+        return value
+    found = {}
+    for name, below in value.items():
+        rest = _next(patterns, name)
+        if not any(not pattern for pattern in rest):
+            found[name] = _excluded(below, rest) if rest else below
+    return found
