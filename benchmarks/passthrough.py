@@ -102,11 +102,12 @@ class Bench:
         self.targets: list[Target] = []
 
     def start(self, name: str, port: int, command: list[str]) -> Target:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=HERE.parent.parent)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=HERE.parent.parent
+        )
         self.stack.callback(self.stop, process)
         wait_for(port)
-        target = Target(name, port, [process.pid])
-        return target
+        return Target(name, port, [process.pid])
 
     @staticmethod
     def stop(process: subprocess.Popen[bytes]) -> None:
@@ -142,7 +143,15 @@ class Bench:
 
     def once(self, target: Target, script: Path, clients: int, seconds: float) -> Row:
         before = cpu(target.pids)
-        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "-s", str(script), f"http://127.0.0.1:{target.port}"]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{clients}",
+            f"-d{seconds:g}s",
+            "-s",
+            str(script),
+            f"http://127.0.0.1:{target.port}",
+        ]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found = RESULT.search(output)
         if found is None:
@@ -176,7 +185,7 @@ def call(url: str, method: str, path: str, body: str = "", kind: str = "applicat
 
 def fill(url: str) -> None:
     """An index for each query: 2,000 documents of about 450 bytes."""
-    words = "storm harbour sailor engine museum bread letter river query window vote rules village copper".split()
+    words = ("storm", "harbour", "sailor", "engine", "museum", "bread", "letter", "river", "vote", "rules", "copper")
     for index in ("big", "tiny"):
         call(url, "PUT", f"/{index}", '{"settings":{"number_of_shards":1,"number_of_replicas":0}}')
         lines = []
@@ -199,7 +208,11 @@ def spread(values: list[float], scale: float = 1.0, digits: int = 0) -> str:
 def report(rows: dict[tuple[str, int, str], list[Row]], names: list[str]) -> None:
     for query, clients in dict.fromkeys((query, clients) for query, clients, _ in rows):
         print(f"\n{query} answers, {clients} clients")
-        print(f"  {'':14} {'requests/s':>24} {'x nginx':>8} {'CPU ms/request':>24} {'p50 ms':>8} {'added':>8} {'p99 ms':>8}")
+        print(
+            "  {:14} {:>24} {:>8} {:>24} {:>8} {:>8} {:>8}".format(
+                "", "requests/s", "x nginx", "CPU ms/request", "p50 ms", "added", "p99 ms"
+            )
+        )
         peer = rows.get((query, clients, "nginx")) or rows[query, clients, "direct"]
         direct = rows[query, clients, "direct"]
         for name in names:
@@ -222,7 +235,8 @@ def summary(rows: dict[tuple[str, int, str], list[Row]], query: str, clients: in
     other = rows.get((query, clients, "haproxy"))
     if clients == 1 and other is not None:
         mine, theirs = (
-            statistics.median(row.p50 - base.p50 for row, base in zip(found, direct, strict=True)) for found in (ours, other)
+            statistics.median(row.p50 - base.p50 for row, base in zip(found, direct, strict=True))
+            for found in (ours, other)
         )
         print(f"  added p50 at one client: bridge {mine:.0f} us, HAProxy {theirs:.0f} us, ratio {mine / theirs:.2f}")
 

@@ -5,7 +5,10 @@ import re
 import sys
 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-HEAD = b"HTTP/1.1 200 OK\r\nX-OpenSearch-Version: OpenSearch/3.6.0 (opensearch)\r\ncontent-type: application/json; charset=UTF-8\r\n"
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nX-OpenSearch-Version: OpenSearch/3.6.0 (opensearch)\r\n"
+    b"content-type: application/json; charset=UTF-8\r\n"
+)
 TINY = HEAD + b"content-length: 127\r\n\r\n" + b"t" * 127
 BIG = HEAD + b"content-length: 6144\r\n\r\n" + b"b" * 6144
 

@@ -50,7 +50,7 @@ class Exchange:
         self._table_version = context.table.current().version if choice.learns is not None else -1
         self._upstream: UpstreamConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._gathered: list[bytes] = []
+        self._gathered = bytearray()
         self._size = 0
         self._scanning = choice.lane is Lane.SCAN
         self._body_done = not head.has_body
@@ -146,6 +146,10 @@ class Exchange:
         if failure is Failure.RESET and upstream is not None and upstream.reused and self._repeatable():
             self._connect(fresh=True)
             return
+        if self._choice.spare and self._lane is Lane.SLOW and failure in (Failure.REFUSED, Failure.CONNECT_TIMEOUT):
+            self._lane = Lane.FAST
+            self._connect(fresh=False)
+            return
         self._end(upstream)
         self._context.counts.failed(f"{self._lane.value}_{failure.value}")
         if self._started:
@@ -165,12 +169,11 @@ class Exchange:
     def _scan(self, pieces: list[bytes], done: bool) -> None:
         context = self._context
         limit = context.config.limits.scanned_body
+        before = self._size
         self._gather(pieces)
-        context.scanning += sum(map(len, pieces))
+        context.scanning += self._size - before
         if done and self._size <= limit:
-            body = b"".join(self._gathered)
-            self._gathered = [body]
-            self._lane = after_scan(self._head, context.table.current(), body, limit)
+            self._lane = after_scan(self._head, context.table.current(), bytes(self._gathered), limit)
         elif self._size > limit:
             self._lane = Lane.SLOW
         else:
@@ -184,9 +187,10 @@ class Exchange:
             self._context.scanning -= self._size
 
     def _gather(self, pieces: list[bytes]) -> None:
+        # Bytes, not pieces: a body of tiny chunks would weigh many times its size as a list.
         for piece in pieces:
-            self._gathered.append(piece)
-            self._size += len(piece)
+            self._gathered += piece
+        self._size = len(self._gathered)
 
     def _pool(self) -> Pool:
         return self._context.cluster if self._lane is Lane.FAST else self._context.application
@@ -224,9 +228,8 @@ class Exchange:
             data = answers.request_head(head, b"", self._context.internal_headers(self._client.peer))
         self._long_head = len(data) > _SURELY_SHORT
         if head.has_body:
-            data += self._encode(self._gathered, self._body_done)
-            if not self._repeatable():
-                self._gathered = []
+            data += self._encode([bytes(self._gathered)], self._body_done)
+            self._gathered = bytearray()
         self._sent = True
         if self._added >= 0:
             self._added = self._context.clock() - self._added
@@ -322,4 +325,4 @@ class Exchange:
             if connection is not None:
                 connection.abort()
         self._upstream = None
-        self._gathered = []
+        self._gathered = bytearray()

@@ -23,14 +23,17 @@ class Lane(Enum):
 
 
 class Choice(NamedTuple):
-    """`learns` names the index that a verdict in the application's answer would be about."""
+    """`learns` names the index that a verdict in the application's answer would be about; `spare`: the cluster's own
+    answer will do while there is no application."""
 
     lane: Lane
     learns: str | None = None
+    spare: bool = False
 
 
 _FAST = Choice(Lane.FAST)
 _SLOW = Choice(Lane.SLOW)
+_SPARE = Choice(Lane.SLOW, spare=True)
 _SCAN = Choice(Lane.SCAN)
 _HEALTH = Choice(Lane.HEALTH)
 
@@ -44,7 +47,7 @@ def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
     if work is Work.SEARCH:
         return _search(head, table)
     if work is Work.OURS:
-        return _SLOW
+        return _SPARE if head.method == b"GET" and head.path.startswith(b"/_cluster/") else _SLOW
     if work is Work.HEALTH:
         return _HEALTH
     if not table.known or table.ingest_pipelines:

@@ -165,7 +165,7 @@ class Rig:
 
 async def until(condition: Callable[[], bool], wait: float = 5.0) -> None:
     async with asyncio.timeout(wait):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

@@ -1,5 +1,8 @@
 """Origins that die, hang or reset; clients that leave; an application that is not there; the drain."""
 
+# Raw requests stay on one line each.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import asyncio
@@ -245,6 +248,14 @@ async def test_without_the_application_only_what_needs_it_fails(rig: Any, read_a
             assert reason(body) == "bridge_unavailable_exception"
             assert headers[b"retry-after"] == b"1"
     assert len(rig.origin.seen) == 2
+
+
+async def test_the_clusters_settings_can_be_read_without_the_application(rig: Any, read_answer: Any) -> None:
+    reader, writer = await rig.open()
+    for method, status in ((b"GET", 200), (b"PUT", 503)):
+        writer.write(method + b" /_cluster/settings HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\n{}")
+        assert (await read_answer(reader))[0] == status
+    assert [(seen.method, seen.body) for seen in rig.origin.seen] == [(b"GET", b"{}")]
 
 
 async def test_health_without_the_application(make_rig: Any, new_origin: Any, read_answer: Any) -> None:

@@ -116,7 +116,7 @@ def test_takes_hop_by_hop_headers_and_those_named_out() -> None:
             b"Trailer: X-B",
             b"Host: a",
             b"X-Kept: 1",
-        )  # fmt: skip
+        )
     )
     assert read.headers == [(b"Host", b"a"), (b"X-Kept", b"1")]
     assert read.host_at == 0

@@ -182,7 +182,7 @@ async def test_a_client_that_never_reads_is_dropped(make_rig: Any, until: Any) -
             await writer.drain()
 
     rig = await make_rig(big, timeouts={"client_stalled": 0.3, "head": 0.4})
-    reader, writer = await rig.open()
+    _, writer = await rig.open()
     writer.transport.pause_reading()
     writer.write(b"GET / HTTP/1.1\r\nHost: b\r\n\r\n")
     await until(lambda: rig.origin.opened == 1)

@@ -1,5 +1,8 @@
 """Raw requests, each followed by a marker on the same connection: the origin sees what the front answered, no more."""
 
+# Raw requests stay on one line each.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import asyncio
