@@ -39,7 +39,7 @@ PREFIX = ".bridge-demo-"
 INDEX = "bridge-demo-python-docs"
 PIPELINE = "bridge-demo-embed"
 QUESTIONS = (
-    "How can I be sure a file gets closed even if something goes wrong?",
+    "make sure something is cleaned up even when an error happens",
     "run a piece of code many times while a test is true",
     "turning words and numbers into one nicely laid out string",
 )
@@ -187,11 +187,14 @@ def make_index(bridge: Rest, model: str, show: Show) -> None:
 
 def fill_index(bridge: Rest, texts: list[Passage], show: Show) -> None:
     began = time.monotonic()
-    with tqdm(total=len(texts), unit="text", leave=False, desc="      _bulk", file=sys.stdout) as bar:
+    # A bar for a terminal, a line per request for a log.
+    with tqdm(total=len(texts), unit="text", leave=False, desc="      _bulk", file=sys.stdout, disable=None) as bar:
         for start in range(0, len(texts), BULK_SIZE):
             part = texts[start : start + BULK_SIZE]
             bridge.bulk(INDEX, [{"topic": passage.topic, "text": passage.text} for passage in part])
             bar.update(len(part))
+            if bar.disable:
+                show.say(f"_bulk: {start + len(part)} of {len(texts)}")
     seconds = time.monotonic() - began
     bridge.post(f"/{INDEX}/_refresh", {})
     show.say(f"{len(texts)} passages embedded and indexed, {len(texts) / seconds:.0f} a second")
