@@ -13,6 +13,7 @@ from bridge.domain.names import TaskState, TaskType
 from bridge.errors import BridgeError, ClaimLost, ClusterUnavailable
 from bridge.tasks.job import Job, Outcome, TaskHandler
 from bridge.tasks.queue import TaskQueue
+from bridge.tasks.room import Room
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class Worker:
         self._runs = Background()
         self._stopping = asyncio.Event()
         self._draining = False
+        self._room = Room()
         self._slot_freed = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -119,7 +121,8 @@ class Worker:
     async def _run(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(task_id=job.task_id, node=self._queue.node_id):
             try:
-                await self._carry_out(job)
+                async with self._room.enter(alone=1 < self._queue.max_attempts <= job.attempts):
+                    await self._carry_out(job)
             except Exception:
                 log.exception("task left to the sweep", action="task.broken")
             finally:
