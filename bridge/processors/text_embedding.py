@@ -22,6 +22,8 @@ KIND = "text_embedding"
 RESPONSE = "sentence_embedding"
 TEXTS_A_CALL = 256
 """So many texts go to the model in one call at most: a long bulk then gives the model's queue work in pieces."""
+CALLS_AT_ONCE = 4
+"""Calls of one run that wait for the model together: enough to keep it busy, too few to fill its queue."""
 
 
 @dataclass
@@ -51,7 +53,13 @@ class TextEmbedding:
     async def run(self, documents: Sequence[IngestDocument], stored: StoredFields) -> list[Outcome]:
         works = [await self._prepare(document, stored) for document in documents]
         waiting = [work for work in works if work.texts and work.error is None]
-        await asyncio.gather(*(self._infer(group) for group in self._groups(waiting)))
+        slots = asyncio.Semaphore(CALLS_AT_ONCE)
+
+        async def infer(group: list[_Work]) -> None:
+            async with slots:
+                await self._infer(group)
+
+        await asyncio.gather(*(infer(group) for group in self._groups(waiting)))
         return [self._finish(work) for work in works]
 
     async def _prepare(self, document: IngestDocument, stored: StoredFields) -> _Work:

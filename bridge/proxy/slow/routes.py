@@ -8,6 +8,7 @@ from bridge.proxy.slow.bulk import Bulk
 from bridge.proxy.slow.documents import Documents
 from bridge.proxy.slow.forward import Forward
 from bridge.proxy.slow.pipelines import Pipelines
+from bridge.proxy.slow.rewrites import Rewrites
 from bridge.proxy.slow.search import Search
 from bridge.proxy.slow.services import Handler, SlowServices, guarded
 from bridge.proxy.slow.simulate import Simulate
@@ -55,19 +56,20 @@ def _searches(app: web.Application, services: SlowServices) -> None:
         _add(app, _READ, f"{prefix}/_msearch", search.multi)
         _add(app, _READ, f"{prefix}/_validate/query", search.validate)
     _add(app, _READ, "/{index}/_explain/{id}", search.search)
-    _add(app, ("POST",), "/{index}/_update_by_query", search.search)
-    _add(app, ("POST",), "/{index}/_delete_by_query", search.search)
     _add(app, ("POST",), "/_plugins/_asynchronous_search", search.search)
 
 
 def _writes(app: web.Application, services: SlowServices) -> None:
-    documents, bulk = Documents(services), Bulk(services)
+    documents, bulk, rewrites = Documents(services), Bulk(services), Rewrites(services)
     _add(app, _WRITE, "/_bulk", bulk.handle)
     _add(app, _WRITE, "/{index}/_bulk", bulk.handle)
     _add(app, ("POST",), "/{index}/_doc", documents.write)
     _add(app, _WRITE, "/{index}/_doc/{id}", documents.write)
     _add(app, _WRITE, "/{index}/_create/{id}", documents.write)
     _add(app, ("POST",), "/{index}/_update/{id}", documents.update)
+    _add(app, ("POST",), "/{index}/_update_by_query", rewrites.by_query)
+    _add(app, ("POST",), "/{index}/_delete_by_query", rewrites.by_query)
+    _add(app, ("POST",), "/_reindex", rewrites.reindex)
 
 
 def _administration(app: web.Application, services: SlowServices) -> None:

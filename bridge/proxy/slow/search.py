@@ -28,7 +28,7 @@ class Search:
         self._services = services
 
     async def search(self, request: web.Request) -> web.StreamResponse:
-        """`_search`, `_count`, `_explain`, asynchronous searches, `_update_by_query`."""
+        """`_search`, `_count`, `_explain`, asynchronous searches."""
         body = await read_body(request, self._services.max_body)
         target = request.raw_path
         if not body and "source" in request.query:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,10 @@ from bridge.processors.source import Source, read
 from bridge.proxy.slow.resolve import NONE, NOTHING, Applied
 from bridge.proxy.slow.services import SlowServices
 from bridge.proxy.slow.upstream import sent_headers
+
+SLICE = 256
+"""Documents that are decoded in one go: a long bulk lets other requests in between."""
+SLICES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,18 @@ class Writes:
         """The bytes to send for each document, or why it may not be written."""
         if plan.error is not None:
             return [plan.error for _ in documents]
+        slots = asyncio.Semaphore(SLICES_AT_ONCE)
+
+        async def embed(some: Sequence[RawDocument]) -> list[bytes | BridgeError]:
+            async with slots:
+                return await self._embed(plan, some, headers)
+
+        slices = [documents[at : at + SLICE] for at in range(0, len(documents), SLICE)]
+        return [result for results in await asyncio.gather(*map(embed, slices)) for result in results]
+
+    async def _embed(
+        self, plan: Plan, documents: Sequence[RawDocument], headers: Mapping[str, str]
+    ) -> list[bytes | BridgeError]:
         sources = [_read(document.source) for document in documents]
         results: list[bytes | BridgeError] = [s if isinstance(s, BridgeError) else b"" for s in sources]
         alive = [(place, source) for place, source in enumerate(sources) if isinstance(source, Source)]
