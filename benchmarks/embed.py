@@ -34,7 +34,7 @@ from bridge.engines.session import Encoded, Inputs, ModelSpec
 from bridge.engines.tokenizer import TextTokenizer
 from bridge.models.inference import InferenceProcess
 
-NOUNS = [
+NOUNS = (
     "harbour",
     "engine",
     "letter",
@@ -45,24 +45,10 @@ NOUNS = [
     "night",
     "river",
     "teacher",
-    "market",
-    "winter",
     "report",
-    "garden",
-]
-VERBS = [
-    "repaired",
-    "described",
-    "ignored",
-    "carried",
-    "painted",
-    "measured",
-    "forgot",
-    "opened",
-    "followed",
-    "protected",
-]
-ENDS = ["before the meeting", "in the early morning", "without any help", "near the old bridge", "after a long winter"]
+)
+VERBS = ("repaired", "described", "ignored", "carried", "painted", "measured", "forgot", "opened", "followed")
+ENDS = ("before the meeting", "in the early morning", "without any help", "near the old bridge", "after a long winter")
 SENTENCES = {"short": 1, "passage": 5, "long": 9}
 
 

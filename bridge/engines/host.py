@@ -70,7 +70,14 @@ class Targets:
 class Host:
     """Loads, unloads and runs models; safe to call from several threads."""
 
-    def __init__(self, *, limits: Limits | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        workers: int | None = None,
+        read_memory: Callable[[], memory.Memory] = memory.read,
+    ) -> None:
+        self._read_memory = read_memory
         self._limits = limits or Limits()
         self._workers = workers or devices.cores()
         self._crews: dict[str, Crew] = {}
@@ -92,11 +99,11 @@ class Host:
         """
         before = time.perf_counter()
         chosen = choose_device(spec, device)
+        size = self._admitted(folder)
         model = embedding.load(folder, device=chosen, spec=spec, allow_torchscript=allow_torchscript)
         limits = self._limits if chosen.kind == "cpu" else GPU_LIMITS
         batcher = Batcher(model, self._crew(chosen), model_id=model_id, limits=limits)
-        size = memory.estimate(memory.folder_size(folder))
-        deployed = Deployed(model, batcher, size, time.perf_counter() - before)
+        deployed = Deployed(model, batcher, memory.estimate(size), time.perf_counter() - before)
         with self._lock:
             replaced = self._models.get(model_id)
             self._models[model_id] = deployed
@@ -151,6 +158,16 @@ class Host:
             self.unload(model_id)
         for crew in self._crews.values():
             crew.stop()
+
+    def _admitted(self, folder: Path) -> int:
+        """Bytes of the model's files. Raises EngineFault(LOAD_FAILED) when memory would not do: a model refused is
+        better than one that has the kernel kill the process with all the others.
+        """
+        size = memory.folder_size(folder)
+        short = memory.shortage(size, self._read_memory())
+        if short is not None:
+            raise EngineFault(FaultCode.LOAD_FAILED, short)
+        return size
 
     def _crew(self, device: Device) -> Crew:
         with self._lock:

@@ -22,6 +22,17 @@ def estimate(size: int, *, factor: float = ESTIMATE_FACTOR) -> int:
     return int(size * factor)
 
 
+def shortage(size: int, memory: Memory, *, margin: int = 64 << 20) -> str | None:
+    """Why a model of `size` bytes must not be loaded now, with the figures; None when there is room."""
+    needed = estimate(size)
+    if needed + margin <= memory.available:
+        return None
+    return (
+        f"not enough memory: the model needs about {needed >> 20} MiB, {memory.available >> 20} MiB of "
+        f"{memory.total >> 20} MiB are available"
+    )
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of all files below `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,22 +42,16 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """One result per text, in order; the interpreter lock is free while it works."""
-        encodings = self._tokenizer.encode_batch_fast([_valid(text) for text in texts])
+        encodings = self._tokenizer.encode_batch_fast([whole(text) for text in texts])
         return [Encoded(encoding.ids, encoding.type_ids) for encoding in encodings]
 
 
-def _valid(text: str) -> str:
-    """Half of a surrogate pair, which JSON can carry, is no Unicode text: it becomes U+FFFD."""
+def whole(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair: JSON can carry one, but it is no Unicode text."""
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def is_tokenizer(data: bytes) -> bool:
-    """Whether the bytes look like a tokenizer.json; no more than a look, loading tells."""
-    try:
-        return isinstance(json.loads(data), dict)
-    except ValueError:
-        return False

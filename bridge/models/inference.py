@@ -23,6 +23,7 @@ from bridge.domain.tensor import ModelTensor
 from bridge.engines import frames
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.engines.session import ModelSpec, Output
+from bridge.engines.tokenizer import whole
 from bridge.errors import BridgeError, TooManyRequests, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -166,7 +167,12 @@ class InferenceProcess:
         Raises TooManyRequests when the model's queue is full, Unavailable when the process is down, died, or does not
         answer within `timeout` seconds, EngineFault for the rest.
         """
-        request: dict[str, Any] = {"op": "predict", "model_id": model_id, "texts": texts, "kind": kind}
+        request: dict[str, Any] = {
+            "op": "predict",
+            "model_id": model_id,
+            "texts": [whole(t) for t in texts],
+            "kind": kind,
+        }
         request["timeout"] = timeout
         if target_response or target_response_positions:
             request["targets"] = {"names": list(target_response), "positions": list(target_response_positions)}

@@ -278,3 +278,8 @@ async def test_devices_are_explained(inference):
     assert {line["level"] for line in lines} <= {"ok", "warning"}
     assert any(line["text"].startswith("CPU:") for line in lines)
     assert any(line["text"].startswith("ONNX:") for line in lines)
+
+
+async def test_half_a_surrogate_pair_travels_as_a_replacement(inference, folder):
+    await inference.load("m", folder, ModelSpec())
+    assert (await inference.predict("m", ["cat \ud83d"]))[0][0].shape == (6,)
