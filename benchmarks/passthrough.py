@@ -141,13 +141,13 @@ class Bench:
             command = [*python, str(HERE / "front.py"), str(port), upstream, str(run), *([flag] if flag else [])]
             self.targets.append(self.start(name, port, command))
 
-    def once(self, target: Target, script: Path, clients: int, seconds: float) -> Row:
+    def once(self, target: Target, script: Path, clients: int, seconds: int) -> Row:
         before = cpu(target.pids)
         command = [
             "wrk",
             "-t1",
             f"-c{clients}",
-            f"-d{seconds:g}s",
+            f"-d{seconds}s",
             "-s",
             str(script),
             f"http://127.0.0.1:{target.port}",
@@ -244,11 +244,13 @@ def summary(rows: dict[tuple[str, int, str], list[Row]], query: str, clients: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--clients", type=lambda text: [int(part) for part in text.split(",")], default=[1, 16, 64])
     parser.add_argument("--cluster", help="URL of a real OpenSearch (http) as the upstream")
     parser.add_argument("--uvloop", action="store_true", help="measure the front with uvloop too")
     options = parser.parse_args()
+    # So that a bench that is told to stop takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with ExitStack() as stack:
         bench = Bench(stack, options)
         upstream = options.cluster
