@@ -327,3 +327,35 @@ async def test_a_field_without_vectors_is_the_clusters_error(lane: Lane) -> None
         400,
         "failed to create query: Field 'zz' is not knn_vector type.",
     )
+
+
+async def test_updates_embed_the_merged_document(lane: Lane) -> None:
+    name = lane.name
+    await lane.define(name, embedding(), {"set": {"field": "by", "value": "cluster"}})
+    await lane.index(name, default_pipeline=name)
+    path = f"/{name}/_update/1"
+    status, answer = await lane.call(
+        "POST", path, {"doc": {"title": "red apple", "m": {"a": 1}}, "doc_as_upsert": True}
+    )
+    assert (status, answer["result"]) == (201, "created"), answer
+    status, answer = await lane.call("POST", path, {"doc": {"title": "blue car", "m": {"b": 2}}})
+    assert (status, answer["result"]) == (200, "updated"), answer
+    found = await lane.source(name, "1")
+    assert found == {"title": "blue car", "m": {"a": 1, "b": 2}, "v": vector("blue car"), "by": "cluster"}
+    status, answer = await lane.call("POST", path, {"doc": {"title": "blue car"}})
+    assert (status, answer["result"]) == (200, "noop")
+    assert (await lane.call("POST", f"/{name}/_update/2", {"doc": {"title": "x"}}))[0] == 404
+    conflicts = [lane.call("POST", path, {"doc": {"title": word, "n": at}}) for at, word in enumerate(WORDS)]
+    assert [status for status, _ in await asyncio.gather(*conflicts)] == [200] * len(WORDS)
+    found = await lane.source(name, "1")
+    assert (found["title"], found["v"]) == (WORDS[found["n"]], vector(WORDS[found["n"]]))
+
+
+async def test_a_client_that_goes_away_leaves_no_half_stored_pipeline(lane: Lane) -> None:
+    definition = {"processors": [embedding(), {"set": {"field": "by", "value": "cluster"}}]}
+    going = asyncio.ensure_future(lane.call("PUT", f"/_ingest/pipeline/{lane.name}", definition))
+    await asyncio.sleep(0)
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+    await lane.define(lane.name, *definition["processors"])
+    assert (await lane.call("GET", f"/_ingest/pipeline/{lane.name}"))[1] == {lane.name: definition}

@@ -1,4 +1,4 @@
-"""`_doc` and `_create`: one document through the pipelines that apply to it."""
+"""`_doc`, `_create` and `_update`: one document through the pipelines that apply to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from aiohttp import web
 from bridge.errors import BridgeError, InvalidRequest
 from bridge.proxy.slow.resolve import Applied
 from bridge.proxy.slow.services import SlowServices
+from bridge.proxy.slow.update import Update
 from bridge.proxy.slow.upstream import read_body
 from bridge.proxy.slow.writes import RawDocument, Writes
 
@@ -22,6 +23,7 @@ class Documents:
     def __init__(self, services: SlowServices) -> None:
         self._services = services
         self._writes = Writes(services)
+        self._update = Update(services)
 
     async def write(self, request: web.Request) -> web.StreamResponse:
         """`PUT|POST /{index}/_doc/{id}`, `POST /{index}/_doc`, `PUT|POST /{index}/_create/{id}`."""
@@ -44,11 +46,14 @@ class Documents:
         return await upstream.pass_on(request, body=result, content_type=_JSON)
 
     async def update(self, request: web.Request) -> web.StreamResponse:
-        """`_update`: sent on as it is; a changed text keeps its stored vector."""
+        """`POST /{index}/_update/{id}`; a named pipeline is not allowed there, which the cluster will say."""
         if not self._services.pipelines:
             return await self._services.upstream.pass_on(request)
         applied = await self._writes.applied(request.match_info["index"], request.headers)
-        return await self._services.upstream.pass_on(request, extra=self._clear(applied))
+        plan = self._writes.plan(None, applied)
+        if not plan or "pipeline" in request.query:
+            return await self._services.upstream.pass_on(request, extra=self._clear(applied))
+        return await self._update.embedded(request, plan, await read_body(request, self._services.max_body))
 
     def _clear(self, applied: Applied) -> dict[str, str]:
         """The whole index is clear when neither of its own pipelines is ours, whatever one request named."""
