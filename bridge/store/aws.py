@@ -18,7 +18,7 @@ def signer(region: str, service: str) -> Sign:
         import boto3
     except ImportError as error:
         raise InvalidRequest("signing requests for AWS needs boto3: install the extra [aws]") from error
-    from opensearchpy import AWSV4Signer
+    from opensearchpy.helpers.signer import AWSV4Signer
 
     credentials = boto3.Session().get_credentials()
     if credentials is None:

@@ -153,7 +153,7 @@ class Cluster:
         unsure = False
         tries = AsyncRetrying(
             stop=stop_after_attempt(self.config.attempts),
-            wait=wait_random_exponential(multiplier=0.2, max=3),
+            wait=wait_random_exponential(multiplier=self.config.retry_pause, max=3),
             retry=retry_if_exception_type(_Failed),
             reraise=True,
         )

@@ -16,7 +16,8 @@ class ClusterConfig:
     `urls` may carry `user:password@`, which moves into `user` and `password`. `ca`, `client_cert` and `client_key` are
     paths of PEM files. With `aws_region` each request is signed (SigV4) for `aws_service` (`es`, or `aoss` for
     serverless) with the credentials that boto3 finds. `timeout` is seconds for one exchange, `attempts` how often one
-    request is tried in all, `connections` the most that are kept open to one address.
+    request is tried in all, `connections` the most that are kept open to one address, `retry_pause` the first bound of
+    the random waits between tries, in seconds.
     """
 
     urls: tuple[str, ...]
@@ -32,6 +33,7 @@ class ClusterConfig:
     timeout: float = 30.0
     attempts: int = 4
     connections: int = 20
+    retry_pause: float = 0.2
 
     def __post_init__(self) -> None:
         if not self.urls:

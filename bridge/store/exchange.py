@@ -85,12 +85,16 @@ class ExchangeConnection(AIOHttpConnection):  # type: ignore[misc]
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl_context or True)
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept", "accept-encoding"),
             trust_env=False,
         )
+        # aiohttp would send a PUT or DELETE again, unasked, when a kept connection breaks: the answer would then be a
+        # conflict with our own write, and nobody could tell.
+        session._retry_connection = False
+        return session
 
 
 class ExchangeTransport(AsyncTransport):  # type: ignore[misc]
@@ -107,6 +111,12 @@ class ExchangeTransport(AsyncTransport):  # type: ignore[misc]
             raise
         self.connection_pool.mark_live(connection)
         return answer
+
+    async def close(self) -> None:
+        """Close all connections, those too that rest as dead, which the library's own way forgets."""
+        await super().close()
+        for connection in self.seed_connections:
+            await connection.close()
 
 
 def _words(error: BaseException) -> str:
