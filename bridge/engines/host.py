@@ -109,6 +109,7 @@ class Host:
             self._models[model_id] = deployed
         if replaced is not None:
             replaced.close()
+        memory.give_back()
         return deployed.facts()
 
     def unload(self, model_id: str) -> bool:
@@ -117,6 +118,7 @@ class Host:
             found = self._models.pop(model_id, None)
         if found is not None:
             found.close()
+            memory.give_back()
         return found is not None
 
     def submit(

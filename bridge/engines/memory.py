@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +71,13 @@ def read(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> M
             total = limit
             available = min(available, max(0, limit - (used or 0)))
     return Memory(total, available)
+
+
+def give_back() -> None:
+    """Return freed memory to the system (glibc keeps it otherwise: after a model is gone, half of its size)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def rss(proc: Path = Path("/proc/self")) -> int:

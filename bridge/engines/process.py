@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from bridge.engines import frames
+from bridge.engines import frames, onnx
 from bridge.engines.batching import Job, Limits
 from bridge.engines.embedding import Row
 from bridge.engines.faults import EngineFault, FaultCode
@@ -101,6 +101,7 @@ class Server:
 
     def serve(self) -> None:
         """Answer until the application's end closes or it asks to drain."""
+        self._slow.put(_import_engines)
         self._loader.start()
         while True:
             frame = self._connection.read()
@@ -190,6 +191,13 @@ class Server:
     def _load_loop(self) -> None:
         while (work := self._slow.get()) is not None:
             work()
+
+
+def _import_engines() -> None:
+    """Import what the first model will need, so that its deployment neither waits for it nor seems to need the room."""
+    import tokenizers  # noqa: F401
+
+    onnx.providers()
 
 
 def _die_with_parent() -> None:
