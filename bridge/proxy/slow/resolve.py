@@ -8,7 +8,7 @@ learns names of pipelines so, and shows them to nobody.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,7 +16,6 @@ from urllib.parse import quote, urlencode
 
 from bridge.errors import ClusterUnavailable, Forbidden, Unparsable
 from bridge.proxy.slow.upstream import Reply, Upstream, sent_headers
-from bridge.store.cluster import Cluster
 
 STALE_SECONDS = 5.0
 NONE = "_none"
@@ -24,6 +23,10 @@ _CAPACITY = 10_000
 _NAMES = "*.settings.index.default_pipeline,*.settings.index.final_pipeline"
 _SETTINGS = {"filter_path": f"{_NAMES},*.aliases.*.is_write_index,*.data_stream", "expand_wildcards": "all"}
 _TEMPLATES = {"filter_path": f"*.index_patterns,*.order,{_NAMES}"}
+
+
+Lookup = Callable[[str, str], Awaitable[tuple[int, Any]]]
+"""`(method, raw path with query) -> (status, decoded body)` under the bridge's own rights; a status never raises."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ NOTHING = Applied()
 
 
 class Resolver:
-    """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge. `own` is the
-    client that looks settings up for a caller who may not."""
+    """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge. `own` looks
+    settings up for a caller who may not."""
 
     def __init__(
         self,
         upstream: Upstream,
         *,
-        own: Cluster | None = None,
+        own: Lookup | None = None,
         stale_seconds: float = STALE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -106,16 +109,15 @@ class Resolver:
         if reply.status == 401:
             raise _Unauthenticated
         if reply.status == 403:
-            return await self._get_as_bridge(method, path, params)
+            return await self._get_as_bridge(method, target)
         return reply.status, _decoded(reply)
 
-    async def _get_as_bridge(self, method: str, path: str, params: Mapping[str, str]) -> tuple[int, Any]:
+    async def _get_as_bridge(self, method: str, target: str) -> tuple[int, Any]:
         if self._own is None:
             raise Forbidden(
                 "The pipelines of this index can't be found out: the right to read its settings is missing."
             )
-        answer = await self._own.attempt(method, path, params=params, idempotent=True)
-        return answer.status, answer.body
+        return await self._own(method, target)
 
 
 class _Unauthenticated(Exception):

@@ -8,6 +8,7 @@ import pytest
 from slow_lane import SlowLane, embedding
 
 from bridge.errors import NotFound, TooManyRequests
+from bridge.proxy.slow.resolve import Applied, Resolver
 
 CREATED = (201, {"result": "created"})
 
@@ -159,3 +160,32 @@ async def test_unchanged_texts_are_not_embedded_again_when_told_so(slow: SlowLan
     await slow.client.put("/i/_doc/1", data=b'{"a":"x","b":"new"}')
     assert slow.cluster.last("PUT", "/i/_doc/1").body == b'{"a":"x","b":"new","av":[0.25,1.50],"bv":[3.0,0.5]}'
     assert [call.text_docs for call in slow.model.calls] == [("new",)]
+
+
+async def test_a_caller_who_may_write_but_not_read_settings_is_looked_up_for(slow: SlowLane) -> None:
+    asked = []
+
+    async def own(method: str, target: str) -> tuple[int, dict[str, object]]:
+        asked.append((method, target))
+        return 200, {"i": {"settings": {"index": {"default_pipeline": "p"}}}}
+
+    await slow.define("p", embedding())
+    slow.cluster.answers["GET", "/i"] = (403, {"error": "no right"})
+    slow.cluster.answers["PUT", "/i/_doc/1"] = CREATED
+    answer = await slow.client.put("/i/_doc/1", data=b'{"title":"ab"}')
+    assert (answer.status, slow.cluster.count("PUT", "/i/_doc/1")) == (403, 0)
+    resolver = Resolver(slow.services.upstream, own=own)
+    assert await resolver.applied("i", {"Authorization": "x"}) == Applied("p")
+    assert await resolver.applied("i", {"Authorization": "x"}) == Applied("p")
+    [(method, target)] = asked
+    assert method == "GET"
+    assert target.startswith("/i?filter_path=*.settings.index.default_pipeline,")
+
+
+async def test_a_stranger_gets_the_clusters_own_401_and_no_model(slow: SlowLane) -> None:
+    await slow.define("p", embedding())
+    slow.cluster.answers["GET", "/i"] = (401, b"Unauthorized")
+    slow.cluster.answers["PUT", "/i/_doc/1"] = (401, b"Unauthorized")
+    answer = await slow.client.put("/i/_doc/1", data=b'{"title":"ab"}')
+    assert (answer.status, await answer.read()) == (401, b"Unauthorized")
+    assert slow.model.calls == []
