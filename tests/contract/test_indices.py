@@ -89,7 +89,7 @@ def info(*plugins: str) -> ClusterInfo:
 
 
 def test_the_prefix_of_the_real_ml_commons_is_not_shared() -> None:
-    with pytest.raises(Conflict, match="--index-prefix.*BRIDGE_INDEX_PREFIX"):
+    with pytest.raises(Conflict, match=r"--index-prefix.*BRIDGE_INDEX_PREFIX"):
         check_prefix(info("opensearch-ml"), DEFAULT_PREFIX)
     check_prefix(info("opensearch-ml"), ".bridge-ml-")
     check_prefix(info("opensearch-knn"), DEFAULT_PREFIX)
@@ -100,7 +100,7 @@ def test_the_prefix_of_the_real_ml_commons_is_not_shared() -> None:
 async def test_names_that_the_security_plugin_protects(secured_cluster: Any, index_prefix: str) -> None:
     access = {"urls": (secured_cluster.url,), "ca": secured_cluster.ca_file}
     admin = Cluster(ClusterConfig(**access, user=secured_cluster.user, password=secured_cluster.password))
-    with pytest.raises(Forbidden, match="--index-prefix.*admin client certificate"):
+    with pytest.raises(Forbidden, match=r"--index-prefix.*admin client certificate"):
         await ensure_all(admin, IndexNames(DEFAULT_PREFIX))
     await ensure_all(admin, IndexNames(index_prefix))
     await admin.close()
