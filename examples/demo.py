@@ -118,11 +118,14 @@ def start_bridge(stack: ExitStack, cluster: str) -> Rest:
 
     def ready() -> bool | None:
         if process.poll() is not None:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise Unavailable(f"the bridge ended while starting:\n{tail}")
+            raise Unavailable("it ended while starting")
         return True if bridge.answers("/_bridge/health") else None
 
-    wait_for("the bridge", ready)
+    try:
+        wait_for("ready", ready)
+    except Unavailable as reason:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise Unavailable(f"the bridge did not start ({reason}):\n{tail}") from None
     return bridge
 
 
