@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,29 +55,28 @@ def _reason(error: BaseException) -> str:
 
 
 class Pace:
-    """Which of two sessions is faster just now, by the time of the runs themselves.
+    """Which of two sessions is faster just now, by the median of each one's last five runs.
 
-    Several threads win on an idle machine and lose, by a lot, where others use the cores too; so every 16th run tries
-    the other session again. `several` is True for the session with several threads.
+    Several threads win on an idle machine and lose, by a lot, where others use the cores too; so every 8th run tries
+    the other session again. True stands for the session with several threads.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[bool, float] = {}
+        self._seconds: dict[bool, deque[float]] = {True: deque(maxlen=5), False: deque(maxlen=5)}
         self._runs = 0
 
     def choose(self) -> bool:
-        """The session for the next run; both are tried before any is preferred."""
+        """The session for the next run; each is tried three times before one is preferred."""
         self._runs += 1
-        if len(self._seconds) < 2:
-            return True not in self._seconds
-        best = self._seconds[True] <= self._seconds[False]
-        return not best if self._runs % 16 == 0 else best
+        tried, other = len(self._seconds[True]), len(self._seconds[False])
+        if min(tried, other) < 3:
+            return tried <= other
+        best = statistics.median(self._seconds[True]) <= statistics.median(self._seconds[False])
+        return not best if self._runs % 8 == 0 else best
 
     def note(self, several: bool, seconds: float, tokens: int) -> None:
-        """Remember what a run took: a mean per token that forgets half in about three runs."""
-        value = seconds / max(1, tokens)
-        before = self._seconds.get(several, value)
-        self._seconds[several] = before + 0.2 * (value - before)
+        """Remember what a run took, by the token."""
+        self._seconds[several].append(seconds / max(1, tokens))
 
 
 class OnnxEngine:
