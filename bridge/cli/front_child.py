@@ -28,6 +28,7 @@ def front_config(settings: Settings, run_dir: str) -> FrontConfig:
             body=settings.body_timeout,
             keep_alive=settings.keepalive,
             grace=settings.grace,
+            drain_delay=0.1,
             **({"response": settings.upstream_timeout} if settings.upstream_timeout else {}),
         ),
         trust_forwarded=settings.trust_forwarded,

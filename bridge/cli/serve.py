@@ -40,7 +40,8 @@ def serve(settings: Settings) -> None:
             raise click.ClickException(f"cannot listen on {settings.listen}: {error.strerror}") from error
         address = "{}:{}".format(*door.getsockname()[:2])
         click.echo(f"bridge {__version__} listens on {address} for {settings.cluster}", err=True)
-        supervisor = Supervisor(children(settings, run_dir, door.fileno()), grace=settings.grace, on_end=_forget)
+        processes = children(settings, run_dir, door.fileno())
+        supervisor = Supervisor(processes, grace=settings.grace, on_end=_forget, doors=[door])
         code = supervisor.run()
     raise SystemExit(code)
 

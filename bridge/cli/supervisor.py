@@ -83,8 +83,16 @@ class Supervisor:
     FATAL = 78
     """EX_CONFIG: a child that ends with this wants to be told something different, not to be tried again."""
 
-    def __init__(self, children: Sequence[Child], *, grace: float, on_end: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        grace: float,
+        on_end: Callable[[int], None],
+        doors: Sequence[socket.socket] = (),
+    ) -> None:
         self._children = children
+        self._doors = doors
         self._grace = grace
         self._on_end = on_end
         self._stopping = False
@@ -136,6 +144,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         log.info("draining", action="supervisor.drain", grace=self._grace)
+        # First our own hold on the listening socket: with it, the kernel would go on taking connections that no front
+        # accepts any more.
+        for door in self._doors:
+            door.close()
         for child in self._children:
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + self._grace + 5.0
