@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -22,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 FATAL = 78
 """Exit code for what only another configuration mends (EX_CONFIG): the supervisor does not try again."""
+
+_HEADS: Any = {"max_line_size": 65_536, "max_field_size": 65_536, "max_headers": 4_096}
+"""The front door has judged the head already; nothing that it let in may fail here. Bytes, bytes, and a number."""
 
 _RETRY_SECONDS = 3.0
 _WATCH_SECONDS = 5.0
@@ -54,7 +58,11 @@ class Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         runner = web.AppRunner(
-            self._bridge.web_app(), access_log=None, shutdown_timeout=self._bridge.settings.grace, keepalive_timeout=75
+            self._bridge.web_app(),
+            access_log=None,
+            shutdown_timeout=self._bridge.settings.grace,
+            keepalive_timeout=75,
+            **_HEADS,
         )
         await runner.setup()
         await self._site(runner).start()
