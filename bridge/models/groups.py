@@ -85,7 +85,7 @@ class Groups:
         stored = await self._groups.get(group_id)
         await self._models.refresh()
         members = {"bool": {"filter": [{"term": {"model_group_id": group_id}}]}}
-        if await self._models.search(members, size=1, exclude=("model_content",)):
+        if await self._models.search(members, size=1):
             raise Conflict("Cannot delete the model group when it has associated model versions")
         if stored is not None:
             await self._groups.delete(group_id, refresh=True)

@@ -101,7 +101,8 @@ class Reconciler:
 
     async def reconcile(self) -> None:
         """One look: compare, start what is missing, end what is too much, write the states that follow."""
-        found = await self._models.search(_WANTED, size=_MOST, exclude=("model_content",))
+        # The whole source is asked for: a filtered one comes back with its keys shuffled, and would be written so.
+        found = await self._models.search(_WANTED, size=_MOST)
         wanted = {stored.id: stored for stored in found if self._is_mine(stored.value)}
         if self._watch is not None:
             self._watch(found)
@@ -242,6 +243,6 @@ class Reconciler:
         if self._clock() - self._swept_at < SWEEP_SECONDS:
             return
         self._swept_at = self._clock()
-        every = await self._models.search({"match_all": {}}, size=10_000, exclude=("model_content",))
+        every = await self._models.search({"match_all": {}}, size=10_000)
         hashes: Mapping[str, None] = dict.fromkeys((s.value.model_content_hash_value or "").lower() for s in every)
         await self._cache.sweep(hashes.keys())

@@ -40,7 +40,7 @@ class ModelRemoval:
         for _ in range(_TRIES):
             stored = await self._models.get(model_id)
             if stored is None:
-                raise NotFound(f"Failed to find model with the provided model id: {model_id}")
+                raise NotFound("Failed to find model")
             if stored.value.model_state in _IN_USE:
                 raise InvalidRequest(
                     "Model cannot be deleted in deploying or deployed state. Try undeploy model first then delete",
