@@ -114,6 +114,7 @@ class Proxy:
             pipelines=self.pipelines,
             resolver=Resolver(self.upstream, own=_lookup(ground.cluster)),
             predictor=models.predictor,
+            max_body=settings.max_body,
         )
 
     async def close(self) -> None:

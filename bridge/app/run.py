@@ -62,6 +62,8 @@ class Life:
             access_log=None,
             shutdown_timeout=self._bridge.settings.grace,
             keepalive_timeout=75,
+            # A client that has gone takes its request to the cluster and its inference with it.
+            handler_cancellation=True,
             **_HEADS,
         )
         await runner.setup()
