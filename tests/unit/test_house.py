@@ -20,7 +20,13 @@ HOSTS = re.compile(
 HOMES = re.compile("(?<![\\w.])(/" + "root/|/" + "home/[a-z]+/|/Us" + "ers/[a-z]+/|/w" + "ork/|/f" + "arm/)")
 # Inside an image the path is the image's, not a machine's.
 HOMES_ALLOWED = {"Dockerfile": "/" + "root/.cache/pip"}
-UNFINISHED = re.compile(r"\b(TO" + "DO|FIX" + "ME|X" + r"XX)\b|NotImplemented" + "Error")
+UNFINISHED = re.compile(r"\b(TO" + "DO|FIX" + "ME|X" + r"XX)\b|raise NotImplemented" + "Error")
+# torch: docs/decisions/0011; boto3: downloading models and signing the bridge's own requests are layers apart.
+OWNERS = {
+    "torch": {"bridge/engines/torchscript.py", "bridge/engines/export.py"},
+    "onnxruntime": {"bridge/engines/onnx.py"},
+    "boto3": {"bridge/models/s3.py", "bridge/store/aws.py"},
+}
 VAGUE = {"utils", "helpers", "common", "manager"}
 
 
@@ -122,12 +128,14 @@ def test_layers_hold() -> None:
 
 
 def test_heavy_libraries_are_imported_by_their_owners_only() -> None:
-    owners: dict[str, set[str]] = {"torch": set(), "onnxruntime": set(), "boto3": set()}
-    for path, text in sources():
-        if path.parts[0] == "bridge":
-            for name in owners.keys() & set(_imported(text)):
-                owners[name].add(str(path))
-    assert all(len(found) <= 1 for found in owners.values()), owners
+    strangers = [
+        f"{path} imports {name}"
+        for path, text in sources()
+        if path.parts[0] == "bridge"
+        for name in OWNERS.keys() & set(_imported(text))
+        if str(path) not in OWNERS[name]
+    ]
+    assert not strangers
 
 
 def _imported(text: str) -> list[str]:
