@@ -58,7 +58,7 @@ def check(path: Path, *, model_format: ModelFormat | None, function_name: Functi
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, LookupError, OSError) as error:
+    except (zipfile.BadZipFile, struct.error, RuntimeError, ValueError, LookupError, OSError) as error:
         raise BadArchive(f"invalid zip: {error}") from error
     for info in infos:
         _check_entry(info)
@@ -162,7 +162,7 @@ def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path
                 if left < 0:
                     raise BadArchive(f"the zip's entry {entry.filename!r} is longer than declared")
                 out.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise BadArchive(f"the zip is damaged: {error}") from error
     if left:
         raise BadArchive(f"the zip's entry {entry.filename!r} is shorter than declared")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bridge.errors import InvalidRequest
+from bridge.store.aws import session
 
 _BLOCK = 1 << 20
 
@@ -32,11 +33,9 @@ async def read(url: str, write: Callable[[bytes], Awaitable[None]], expect: Call
 
 
 def _open(bucket: str, key: str, url: str) -> tuple[Any, int]:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ImportError as error:
-        raise S3Failed("s3 URLs need boto3: install opensearch-ml-bridge[aws]") from error
+    boto3 = session()
+    from botocore.config import Config
+
     try:
         config = Config(connect_timeout=15, read_timeout=60, retries={"max_attempts": 3, "mode": "standard"})
         answer = boto3.client("s3", config=config).get_object(Bucket=bucket, Key=key)

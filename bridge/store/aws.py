@@ -1,4 +1,4 @@
-"""Requests signed for managed clusters (SigV4) with the credentials that boto3 finds."""
+"""What boto3 is asked for: its credentials, and requests signed with them (SigV4) for managed clusters."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ from bridge.errors import InvalidRequest
 from bridge.store.exchange import Sign
 
 
-def signer(region: str, service: str) -> Sign:
-    """Sign with environment, profile, container or instance credentials, whichever boto3 finds.
+def session() -> Any:
+    """A boto3 session with environment, profile, container or instance credentials, whichever it finds.
 
-    Raises InvalidRequest when boto3 is not installed or finds none.
+    Raises InvalidRequest when boto3 is not installed.
     """
     try:
         import boto3
     except ImportError as error:
-        raise InvalidRequest("signing requests for AWS needs boto3: install the extra [aws]") from error
-    from opensearchpy.helpers.signer import AWSV4Signer
+        raise InvalidRequest("AWS needs boto3: install the extra [aws] of opensearch-ml-bridge") from error
+    return boto3.Session()
 
-    credentials = boto3.Session().get_credentials()
+
+def signer(region: str, service: str) -> Sign:
+    """Sign with the credentials of `session`.
+
+    Raises InvalidRequest when boto3 is not installed or finds none.
+    """
+    credentials = session().get_credentials()
     if credentials is None:
         raise InvalidRequest("boto3 found no AWS credentials to sign requests with")
+    from opensearchpy.helpers.signer import AWSV4Signer
+
     library = AWSV4Signer(credentials, region, service)
 
     async def sign(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> dict[str, str]:
