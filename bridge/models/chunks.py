@@ -10,13 +10,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
 from bridge.domain.model import CHUNK_SIZE, Model, ModelChunk, chunk_id
-from bridge.errors import EngineError
+from bridge.errors import ClusterUnavailable, EngineError
 from bridge.store.documents import Documents, Stored
 
 AT_ONCE = 2
 """Chunks in flight: each costs about 50 MB of memory on its way, and two keep one data node busy."""
 _DELETES_AT_ONCE = 4
+_PATIENCE_SECONDS = 60.0
 
 Done = Callable[[float], Awaitable[None]]
 
@@ -55,8 +58,7 @@ class Chunks:
                     total_chunks=total,
                     is_hidden=model.is_hidden,
                 )
-                # Overwriting is right: an earlier attempt of the same task wrote the same bytes under the same id.
-                await self._documents.put(chunk_id(model_id, number), chunk)
+                await self._put(chunk_id(model_id, number), chunk)
                 written += 1
                 await done(written / total)
 
@@ -97,6 +99,21 @@ class Chunks:
         async with asyncio.TaskGroup() as group:
             for each in sorted(ids):
                 group.create_task(one(each))
+
+    async def _put(self, id: str, chunk: ModelChunk) -> None:
+        """Overwriting is right: an earlier attempt of the same task wrote the same bytes under the same id.
+
+        A small heap turns chunks away until it has digested the last ones: patience helps. Raises ClusterUnavailable.
+        """
+        tries = AsyncRetrying(
+            stop=stop_after_delay(_PATIENCE_SECONDS),
+            wait=wait_random_exponential(multiplier=1, max=10),
+            retry=retry_if_exception_type(ClusterUnavailable),
+            reraise=True,
+        )
+        async for attempt in tries:
+            with attempt:
+                await self._documents.put(id, chunk)
 
     async def _content(self, model_id: str, number: int) -> bytes:
         stored = await self._documents.get(chunk_id(model_id, number))

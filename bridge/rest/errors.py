@@ -60,7 +60,10 @@ def failure(request: web.Request, error: BridgeError) -> web.Response:
         body = {"error": error.reason, "status": status}
     if isinstance(body, (str, type(None))):
         # The security plugin refuses in plain text.
-        return web.Response(text=body or "", status=status, content_type="text/plain")
+        refused = web.Response(text=body or "", status=status, content_type="text/plain")
+        if status == 401:
+            refused.headers["WWW-Authenticate"] = 'Basic realm="OpenSearch Security"'
+        return refused
     made = answer(request, body, status)
     if isinstance(error, TooManyRequests):
         made.headers["Retry-After"] = str(error.retry_after)

@@ -1,0 +1,178 @@
+"""What every route has in common: bodies, content types, unknown routes, wrong methods, failures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_inference import FakeInference, register_body, zipped
+from file_server import FileServer
+from model_bridge import ML, ModelBridge, model_bridge
+
+from bridge.errors import ClusterError, ClusterUnavailable, TooManyRequests
+from bridge.rest.identity import Identities
+from bridge.store.cluster import Answer
+from bridge.store.stores import Stores
+
+
+@pytest.fixture
+async def bridge(tmp_path: Path) -> AsyncIterator[ModelBridge]:
+    async with model_bridge(Stores.in_memory(), tmp_path, inference=FakeInference()) as running:
+        yield running
+
+
+async def raw(bridge: ModelBridge, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+    async with bridge.session.request(method, f"{bridge.url}{path}", **options) as answer:
+        return answer.status, await answer.json(content_type=None), answer.headers
+
+
+async def test_content_types(bridge: ModelBridge) -> None:
+    status, body, _ = await raw(
+        bridge, "POST", f"{ML}/model_groups/_register", data='{"name":"a"}', headers={"Content-Type": "text/plain"}
+    )
+    assert (status, body) == (406, {"error": "Content-Type header [text/plain] is not supported", "status": 406})
+    headers = {"Content-Type": "application/json; charset=UTF-8"}
+    status, _, _ = await raw(bridge, "POST", f"{ML}/model_groups/_register", data='{"name":"a"}', headers=headers)
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [("{bad", "json_parse_exception"), ("[]", "parsing_exception"), ("3", "parsing_exception")]
+)
+async def test_malformed_bodies(bridge: ModelBridge, data: str, kind: str) -> None:
+    status, body, _ = await raw(
+        bridge, "POST", f"{ML}/models/_register", data=data, headers={"Content-Type": "application/json"}
+    )
+    assert (status, body["error"]["type"], body["status"]) == (400, kind, 400)
+    assert body["error"]["root_cause"][0]["type"] == kind
+
+
+async def test_a_wrong_type_says_where(bridge: ModelBridge) -> None:
+    data = '{"node_ids": "x"}'
+    status, body, _ = await raw(
+        bridge, "POST", f"{ML}/models/x/_deploy", data=data, headers={"Content-Type": "application/json"}
+    )
+    assert (status, body["error"]["line"], body["error"]["col"]) == (400, 1, 14)
+
+
+async def test_unknown_routes_and_wrong_methods(bridge: ModelBridge) -> None:
+    status, body, _ = await raw(bridge, "GET", f"{ML}/nowhere?x=1")
+    assert (status, body) == (400, {"error": f"no handler found for uri [{ML}/nowhere?x=1] and method [GET]"})
+    status, body, headers = await raw(bridge, "DELETE", f"{ML}/models/_register")
+    assert status == 405
+    assert body["error"].endswith("and method [DELETE], allowed: [POST]")
+    assert headers["Allow"] == "POST"
+
+
+async def test_pretty(bridge: ModelBridge) -> None:
+    async with bridge.session.get(f"{bridge.url}{ML}/models/nope?pretty") as answer:
+        assert "\n  " in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [
+        (TooManyRequests("full", retry_after=7), 429, "7"),
+        (ClusterUnavailable("away"), 503, "1"),
+        (ClusterError(418, {"error": "teapot"}), 418, None),
+        (RuntimeError("secret detail"), 500, None),
+    ],
+)
+async def test_failures(
+    bridge: ModelBridge, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, retry: str | None
+) -> None:
+    async def fail(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(bridge.runtime.groups, "get", fail)
+    got, body, headers = await raw(bridge, "GET", f"{ML}/model_groups/x")
+    assert (got, headers.get("Retry-After")) == (status, retry)
+    assert "secret" not in str(body)
+    assert "Traceback" not in str(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ({"text_docs": []}, 400, "Empty text docs"),
+        ({}, 400, "Empty text docs"),
+        ({"text_docs": "abc"}, 400, "text_docs must be an array of texts"),
+        ({"text_docs": [["a"]]}, 400, "text_docs must be an array of texts"),
+        (
+            {"text_docs": ["a"], "return_number": "yes"},
+            400,
+            "Failed to parse value [yes] as only [true] or [false] are allowed.",
+        ),
+    ],
+)
+async def test_predict_bodies(
+    bridge: ModelBridge, model_server: FileServer, body: dict[str, Any], status: int, reason: str
+) -> None:
+    content = zipped()
+    task = await bridge.register(register_body(model_server.serve_bytes("m.zip", content), content))
+    answer = await bridge.call("POST", f"/models/{task['model_id']}/_predict", body)
+    assert (answer.status, answer.body["error"]["reason"]) == (status, reason)
+
+
+async def test_groups_live_and_die(bridge: ModelBridge) -> None:
+    made = (await bridge.call("POST", "/model_groups/_register", {"name": "g", "description": "d"})).body
+    group_id = made["model_group_id"]
+    assert made["status"] == "CREATED"
+    taken = await bridge.call("POST", "/model_groups/_register", {"name": "g"})
+    assert taken.body["error"]["reason"] == (
+        f"The name you provided is already being used by a model group with ID: {group_id}."
+    )
+    renamed = await bridge.call("PUT", f"/model_groups/{group_id}", {"name": "h"})
+    assert renamed.body == {"status": "Updated"}
+    again = await bridge.call("POST", "/model_groups/_register", {"name": "g"})
+    assert again.status == 200
+    group = (await bridge.call("GET", f"/model_groups/{group_id}")).body
+    assert list(group) == ["name", "latest_version", "description", "access", "created_time", "last_updated_time"]
+    assert (await bridge.call("DELETE", f"/model_groups/{group_id}")).body["result"] == "deleted"
+    assert (await bridge.call("DELETE", f"/model_groups/{group_id}")).body["result"] == "not_found"
+    assert (await bridge.call("GET", f"/model_groups/{group_id}")).status == 404
+
+
+class FakeSecurity:
+    """A cluster whose authinfo knows one user."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.asked: list[dict[str, str]] = []
+
+    async def attempt(self, method: str, path: str, *, headers: dict[str, str]) -> Answer:
+        self.asked.append(headers)
+        if self.status == 400:
+            return Answer(400, {"error": "no handler found"}, {})
+        known = headers.get("authorization") == "Basic good"
+        return Answer(200, {"user_name": "u"}, {}) if known else Answer(401, "Unauthorized", {})
+
+
+async def test_known_users_are_remembered_for_a_while_and_others_refused() -> None:
+    now = [0.0]
+    cluster = FakeSecurity(200)
+    identities = Identities(cluster, clock=lambda: now[0])  # type: ignore[arg-type]
+    for _ in range(3):
+        assert await identities.of({"authorization": "Basic good"}) == {"user_name": "u"}
+    assert len(cluster.asked) == 1
+    with pytest.raises(ClusterError) as refused:
+        await identities.of({"authorization": "Basic bad"})
+    assert refused.value.cluster_status == 401
+    with pytest.raises(ClusterError):
+        await identities.of({})
+    now[0] = 11.0
+    await identities.of({"authorization": "Basic good"})
+    assert len(cluster.asked) == 4
+
+
+async def test_an_open_cluster_is_asked_once_a_minute() -> None:
+    now = [0.0]
+    cluster = FakeSecurity(400)
+    identities = Identities(cluster, clock=lambda: now[0])  # type: ignore[arg-type]
+    for _ in range(5):
+        assert await identities.of({}) == {}
+    now[0] = 61.0
+    await identities.of({})
+    assert len(cluster.asked) == 2
