@@ -76,19 +76,22 @@ class ModelRuntime:
         self.predictor = RoutedPredictor(
             known=self.known, live=self.live, peers=self.peers, inference=inference, holder=self.reconciler
         )
-        register = RegisterTask(
-            models=stores.models,
-            groups=self.groups,
-            chunks=chunks,
-            cache=self.cache,
-            downloader=downloader or Downloader(),
-            deploy=self.deployer.deploy,
-        )
+        register = self._register_task(stores, chunks, downloader or Downloader())
         deploy = DeployTask(models=stores.models, live=self.live, nudge=self.nudge, deadline=deploy_seconds)
         self.handlers: dict[TaskType, TaskHandler] = {
             TaskType.REGISTER_MODEL: register,
             TaskType.DEPLOY_MODEL: deploy,
         }
+
+    def _register_task(self, stores: Stores, chunks: Chunks, downloader: Downloader) -> RegisterTask:
+        return RegisterTask(
+            models=stores.models,
+            groups=self.groups,
+            chunks=chunks,
+            cache=self.cache,
+            downloader=downloader,
+            deploy=self.deployer.deploy,
+        )
 
     def nudge(self) -> None:
         """Make the reconciler look again at once, if this process has one."""
