@@ -12,7 +12,7 @@ from aiohttp import web
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName
 from bridge.domain.tensor import MLOutput, ModelTensor, TextDocsInput
-from bridge.errors import BridgeError, InvalidRequest
+from bridge.errors import InvalidRequest
 from bridge.models.spec import is_asymmetric
 from bridge.rest.answers import answer
 from bridge.rest.body import parse_object, read_body
@@ -20,13 +20,6 @@ from bridge.rest.services import services
 
 _TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
 _KINDS = ("query", "passage")
-
-
-class NullDocument(BridgeError):
-    """ML Commons answers 500 to a null among the texts."""
-
-    status = 500
-    default_kind = "m_l_exception"
 
 
 async def predict(request: web.Request) -> web.Response:
@@ -38,7 +31,7 @@ async def predict(request: web.Request) -> web.Response:
     raw = await read_body(request)
     if not raw:
         raise InvalidRequest("request body is required", kind="parse_exception")
-    asked = parse_input(parse_object(raw), function, stored.value, model_id)
+    asked = parse_input(parse_object(raw), function, stored.value)
     output = await to.predictor.predict(model_id, asked)
     return answer(request, output_body(output, asked))
 
@@ -52,8 +45,8 @@ def _function(algorithm: str | None, model: Model) -> FunctionName:
         raise InvalidRequest("Wrong function name") from error
 
 
-def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model, model_id: str) -> TextDocsInput:
-    """Read a predict body. Raises InvalidRequest with ML Commons' words, and NullDocument."""
+def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model) -> TextDocsInput:
+    """Read a predict body. Raises InvalidRequest with ML Commons' words."""
     if function is FunctionName.TEXT_SIMILARITY:
         _require(body, "query_text", "No query text was provided")
         _require(body, "text_docs", "No text documents were provided")
@@ -63,7 +56,7 @@ def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model, m
     if function not in _TEXT_FUNCTIONS:
         raise InvalidRequest(f"{function} is not supported for this model")
     return TextDocsInput(
-        text_docs=_texts(body.get("text_docs"), model, model_id),
+        text_docs=_texts(body.get("text_docs")),
         return_number=_switch(body.get("return_number"), True),
         return_bytes=_switch(body.get("return_bytes"), False),
         target_response=tuple(str(name) for name in _list(body.get("target_response"), "target_response")),
@@ -79,7 +72,7 @@ def _require(body: Mapping[str, Any], name: str, problem: str) -> None:
         raise InvalidRequest(problem)
 
 
-def _texts(value: Any, model: Model, model_id: str) -> tuple[str, ...]:
+def _texts(value: Any) -> tuple[str, ...]:
     if value is None or value == []:
         raise InvalidRequest("Empty text docs")
     if not isinstance(value, list):
@@ -87,7 +80,7 @@ def _texts(value: Any, model: Model, model_id: str) -> tuple[str, ...]:
     texts = []
     for item in value:
         if item is None:
-            raise NullDocument(f"Failed to inference {model.algorithm} model: {model_id}")
+            raise InvalidRequest("text_docs must not hold null")
         if isinstance(item, (dict, list)):
             raise InvalidRequest("text_docs must be an array of texts")
         texts.append(item if isinstance(item, str) else _scalar(item))
