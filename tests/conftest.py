@@ -2,4 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 pytest_plugins = ("server_fixtures", "bridge_fixtures", "model_fixtures")
+
+
+def pytest_configure() -> None:
+    """A terminated run (a CI time limit) ends like an interrupted one: fixtures stop what they started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
