@@ -31,7 +31,6 @@ from bridge.rest.errors import error_middleware
 from bridge.rest.health import Health, add_health_routes
 from bridge.rest.identity import Identities
 from bridge.rest.routes import add_routes as add_rest_routes
-from bridge.rest.routes import identity_middleware
 from bridge.rest.services import Services
 from bridge.settings import Settings
 from bridge.store.cluster import Cluster
@@ -157,12 +156,13 @@ class Bridge:
 
     def web_app(self) -> web.Application:
         """All routes; those of the slow lane come last, since they take everything."""
+        services = self._rest_services()
         app = web.Application(
-            middlewares=[error_middleware, _gate(self.health), identity_middleware],
+            middlewares=[error_middleware, _gate(self.health), _known_caller(services.identities)],
             client_max_size=self.settings.max_body,
         )
         add_health_routes(app, self.health)
-        add_rest_routes(app, self._rest_services())
+        add_rest_routes(app, services)
         if self.proxy is not None:
             add_slow_routes(app, self.proxy.services)
         return app
@@ -195,3 +195,17 @@ def _gate(health: Health) -> Any:
         return await handler(request)
 
     return gate
+
+
+def _known_caller(identities: Identities) -> Any:
+    @web.middleware
+    async def known_caller(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        # What comes here may run a model before the cluster sees anything of it, so the cluster is asked first
+        # whether it knows the caller. Nodes show each other a token instead.
+        if not request.path.startswith("/_bridge/"):
+            await identities.of(request.headers)
+        return await handler(request)
+
+    return known_caller

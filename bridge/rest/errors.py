@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RETRY_SECONDS = "1"
+_REALM = 'Basic realm="OpenSearch Security"'
 
 
 @web.middleware
