@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import real_models
+from fake_inference import register_body, zipped
 from file_server import FileServer
-from model_bridge import cluster_bridge
+from model_bridge import ModelBridge, cluster_bridge, model_bridge
 
 pytestmark = pytest.mark.integration
 
@@ -53,3 +59,79 @@ async def test_the_main_job(
         assert deleted.body["result"] == "deleted"
         await bridge.stores.chunks.refresh()
         assert list(await bridge.stores.chunks.search({"match_all": {}}, exclude=("model_content",))) == []
+
+
+async def test_it_survives_the_death_of_inference_and_its_own_restart(
+    cluster_url: str, index_prefix: str, tmp_path: Path, minilm_onnx_zip: Path, model_server: FileServer
+) -> None:
+    body = real_models.MINILM.register_body(model_server.serve(minilm_onnx_zip), minilm_onnx_zip)
+    asked = {"text_docs": ["today is sunny"]}
+    async with cluster_bridge(cluster_url, index_prefix, tmp_path) as bridge:
+        model_id = (await bridge.register(body))["model_id"]
+        assert (await bridge.deploy(model_id))["state"] == "COMPLETED"
+        before = await bridge.call("POST", f"/models/{model_id}/_predict", asked)
+        assert before.status == 200
+        os.kill(bridge.inference.pid, signal.SIGKILL)
+        after = await answered(bridge, model_id, asked)
+        assert after == before.body
+    async with cluster_bridge(cluster_url, index_prefix, tmp_path) as bridge:
+        assert await answered(bridge, model_id, asked) == before.body
+        model = (await bridge.call("GET", f"/models/{model_id}")).body
+        assert model["model_state"] in ("DEPLOYED", "DEPLOYING")
+    assert model_server.hits == {minilm_onnx_zip.name: 1}
+
+
+async def answered(bridge: ModelBridge, model_id: str, asked: dict[str, list[str]], within: float = 60.0) -> object:
+    """The first good answer; until then only refusals that say "later"."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = await bridge.call("POST", f"/models/{model_id}/_predict", asked)
+        if answer.status == 200:
+            return answer.body
+        assert answer.status in (400, 503), answer.body
+        assert time.monotonic() < deadline, answer.body
+        await asyncio.sleep(0.1)
+
+
+async def test_another_bridge_asks_the_node_that_has_the_model(
+    cluster_url: str, index_prefix: str, tmp_path: Path, minilm_onnx_zip: Path, model_server: FileServer
+) -> None:
+    body = real_models.MINILM.register_body(model_server.serve(minilm_onnx_zip), minilm_onnx_zip)
+    asked = {"text_docs": ["today is sunny", "the cat"]}
+    async with cluster_bridge(cluster_url, index_prefix, tmp_path / "ml") as worker:
+        model_id = (await worker.register(body))["model_id"]
+        await worker.deploy(model_id)
+        here = await worker.call("POST", f"/models/{model_id}/_predict", asked)
+        stores = worker.stores
+        proxy = model_bridge(stores, tmp_path / "proxy", inference=None, roles=("proxy",))
+        async with proxy as front:
+            there = await front.call("POST", f"/models/{model_id}/_predict", asked)
+            assert (there.status, there.body) == (200, here.body)
+            stats = (await front.call("POST", f"/models/{model_id}/_undeploy")).body
+            assert stats == {worker.node_id: {"stats": {model_id: "undeployed"}}}
+            refused = await front.call("POST", f"/models/{model_id}/_predict", asked)
+            assert refused.status == 400
+
+
+async def test_a_broken_graph_fails_its_deploy_alone(
+    cluster_url: str, index_prefix: str, tmp_path: Path, minilm_onnx_zip: Path, model_server: FileServer
+) -> None:
+    broken = zipped()
+    good = real_models.MINILM.register_body(model_server.serve(minilm_onnx_zip), minilm_onnx_zip)
+    async with cluster_bridge(cluster_url, index_prefix, tmp_path) as bridge:
+        good_id = (await bridge.register(good))["model_id"]
+        assert (await bridge.deploy(good_id))["state"] == "COMPLETED"
+        bad = await bridge.register(register_body(model_server.serve_bytes("broken.zip", broken), broken))
+        task = await bridge.deploy(bad["model_id"])
+        assert task["state"] == "FAILED"
+        assert list(json.loads(task["error"])) == [bridge.node_id]
+        model = (await bridge.call("GET", f"/models/{bad['model_id']}")).body
+        assert (model["model_state"], model["current_worker_node_count"]) == ("DEPLOY_FAILED", 0)
+        answer = await bridge.call("POST", f"/models/{good_id}/_predict", {"text_docs": ["a"]})
+        assert answer.status == 200
+        await bridge.stores.tasks.refresh()
+        found = await bridge.call("POST", "/tasks/_search", {"query": {"term": {"state": "FAILED"}}})
+        assert found.body["hits"]["total"]["value"] == 1
+        assert (await bridge.call("DELETE", f"/tasks/{found.body['hits']['hits'][0]['_id']}")).status == 200
+        wrong = await bridge.call("POST", "/models/_search", {"query": {"nope": {}}})
+        assert (wrong.status, wrong.body["error"]["type"]) == (400, "parsing_exception")
