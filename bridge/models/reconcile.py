@@ -23,7 +23,7 @@ from bridge.store.documents import Documents, Stored
 
 log = structlog.get_logger(__name__)
 
-INTERVAL_SECONDS = 1.5
+INTERVAL_SECONDS = 2.5
 SWEEP_SECONDS = 600.0
 LOADS_AT_ONCE = 2
 _WANTED = {"terms": {"model_state": [state.value for state in WANTED_STATES]}}
