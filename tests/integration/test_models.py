@@ -135,3 +135,31 @@ async def test_a_broken_graph_fails_its_deploy_alone(
         assert (await bridge.call("DELETE", f"/tasks/{found.body['hits']['hits'][0]['_id']}")).status == 200
         wrong = await bridge.call("POST", "/models/_search", {"query": {"nope": {}}})
         assert (wrong.status, wrong.body["error"]["type"]) == (400, "parsing_exception")
+
+
+@pytest.mark.slow
+async def test_torchscript(
+    cluster_url: str, index_prefix: str, tmp_path: Path, minilm_torchscript_zip: Path, model_server: FileServer
+) -> None:
+    body = {
+        "name": "all-MiniLM-L6-v2",
+        "version": "1.0.0",
+        "description": "test model",
+        "model_format": "TORCH_SCRIPT",
+        "model_content_hash_value": real_models.sha256(minilm_torchscript_zip),
+        "model_config": {"model_type": "bert", "embedding_dimension": 384, "framework_type": "sentence_transformers"},
+        "url": model_server.serve(minilm_torchscript_zip),
+    }
+    async with cluster_bridge(cluster_url, index_prefix, tmp_path) as bridge:
+        model_id = (await bridge.register(body))["model_id"]
+        task = await bridge.deploy(model_id)
+        assert task["state"] == "COMPLETED", task
+        answer = await bridge.call(
+            "POST",
+            f"/_predict/text_embedding/{model_id}",
+            {"text_docs": ["today is sunny"], "return_number": True, "target_response": ["sentence_embedding"]},
+        )
+        (tensor,) = answer.body["inference_results"][0]["output"]
+        assert (tensor["name"], tensor["data_type"], tensor["shape"]) == ("sentence_embedding", "FLOAT32", [384])
+        # The first numbers that the documentation prints for this text.
+        assert tensor["data"][:3] == pytest.approx([-0.023315024, 0.08975691, 0.078479774], abs=1e-5)
