@@ -6,7 +6,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +27,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _BLOCK = 1 << 20
 _EXTENSIONS = {".pt": ModelFormat.TORCH_SCRIPT, ".onnx": ModelFormat.ONNX}
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
+_DAMAGED = (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, LookupError, OSError)
 
 
 class BadArchive(InvalidRequest):
@@ -155,14 +156,21 @@ def _check_model(names: Iterable[str], model_format: ModelFormat | None, functio
 
 def _unpack_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
     left = entry.file_size
-    try:
-        with archive.open(entry) as source, target.open("xb") as out:
-            while block := source.read(_BLOCK):
-                left -= len(block)
-                if left < 0:
-                    raise BadArchive(f"the zip's entry {entry.filename!r} is longer than declared")
-                out.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise BadArchive(f"the zip is damaged: {error}") from error
+    with target.open("xb") as out:
+        for block in _blocks(archive, entry):
+            left -= len(block)
+            if left < 0:
+                raise BadArchive(f"the zip's entry {entry.filename!r} is longer than declared")
+            out.write(block)
     if left:
         raise BadArchive(f"the zip's entry {entry.filename!r} is shorter than declared")
+
+
+def _blocks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The entry's bytes; whatever the library trips over in a damaged zip is BadArchive."""
+    try:
+        with archive.open(entry) as source:
+            while block := source.read(_BLOCK):
+                yield block
+    except (*_DAMAGED, zlib.error, EOFError, RuntimeError) as error:
+        raise BadArchive(f"the zip is damaged: {error}") from error
