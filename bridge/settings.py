@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 SECRETS = ("password", "bearer_token")
 ROLES = ("proxy", "ml")
@@ -82,7 +83,7 @@ class Settings:
     lease: float = _option(12.0, "Seconds after which a silent worker's task goes to another.")
     poll_every: float = _option(2.0, "Seconds between looks at the task queue (new tasks nudge at once).")
     sync_every: float = _option(5.0, "Seconds between comparisons of what is deployed with what should be.")
-    task_slots: int = _option(4, "Tasks one ml node works on at a time.")
+    task_slots: int = _option(10, "Tasks one ml node works on at a time.")
     deploy_timeout: float = _option(600.0, "Seconds a deploy task waits for its nodes.")
     grace: float = _option(30.0, "Seconds to finish open work after SIGTERM.")
 
@@ -90,6 +91,7 @@ class Settings:
     log_format: str = _option("auto", "json, console, or auto (console on a terminal).")
 
     def __post_init__(self) -> None:
+        self._take_credentials_out_of_urls()
         unknown = set(self.role_set) - set(ROLES)
         if unknown or not self.role_set:
             raise ValueError(f"--roles takes proxy, ml or both, not {self.roles!r}")
@@ -99,6 +101,17 @@ class Settings:
                 raise ValueError(f"--cluster takes http:// or https:// URLs, not {url!r}")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("--tls-cert and --tls-key go together")
+
+    def _take_credentials_out_of_urls(self) -> None:
+        # A URL is shown in logs and answers, and is told to processes that get no credentials.
+        plain = []
+        for url in self.cluster_urls:
+            parts = urlsplit(url)
+            if parts.username and not self.user:
+                object.__setattr__(self, "user", unquote(parts.username))
+                object.__setattr__(self, "password", self.password or unquote(parts.password or ""))
+            plain.append(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
+        object.__setattr__(self, "cluster", ",".join(plain))
 
     @property
     def cluster_urls(self) -> tuple[str, ...]:

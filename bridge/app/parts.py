@@ -45,7 +45,8 @@ class Ground:
     def __init__(self, settings: Settings) -> None:
         self.names = IndexNames(settings.index_prefix)
         self.cluster = Cluster(cluster_config(settings))
-        self.callers = Cluster(cluster_config(settings, own=False))
+        # A signed request of AWS vouches for itself only: its headers prove nothing about another.
+        self.identities = Identities.asking(self.cluster.config, secured=False if settings.aws_region else None)
         self.stores = Stores.on(self.cluster, self.names)
         self.identity = NodeIdentity(settings.folder)
         self.node_id = self.identity.acquire()
@@ -54,7 +55,7 @@ class Ground:
 
     async def close(self) -> None:
         """Close what is open towards the cluster, and let the data folder go."""
-        await self.callers.close()
+        await self.identities.close()
         await self.cluster.close()
         self.identity.release()
 
@@ -177,7 +178,7 @@ class Bridge:
             deployer=self.models.deployer,
             removal=self.models.removal,
             predictor=self.models.predictor,
-            identities=Identities(self.ground.callers),
+            identities=self.ground.identities,
             internal_token=self.ground.token,
             trusted_url=self.settings.trusted_url_regex,
             allow_register_by_url=self.settings.allow_model_urls,

@@ -32,6 +32,13 @@ def test_secrets_are_read_from_files_and_never_shown(tmp_path: Path) -> None:
     assert Settings.from_json(settings.to_json()) == settings
 
 
+def test_credentials_in_a_url_are_taken_out_of_it() -> None:
+    settings = Settings(cluster="https://admin:canary%21@one:9200,https://two:9200")
+    assert settings.cluster_urls == ("https://one:9200", "https://two:9200")
+    assert (settings.user, settings.password) == ("admin", "canary!")
+    assert "canary" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"roles": "search"}, {"roles": ""}, {"listen": "nowhere"}, {"listen": "h:99999"}, {"cluster": "ftp://x"},
