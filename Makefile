@@ -35,7 +35,7 @@ $(VENV)/.installed-test: requirements-test.lock $(VENV)/.installed
 # The tests' lock first: it is the narrower problem, and the bridge's own must be a part of it.
 COMPILE = $(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 lock: $(VENV)/.uv  ## resolve the two lock files anew
-	$(COMPILE) pyproject.toml --extra torch --extra aws --extra uvloop --group test --group lint -o requirements-test.lock
+	$(COMPILE) pyproject.toml --extra torch --extra aws --group test --group lint -o requirements-test.lock
 	$(COMPILE) pyproject.toml -c requirements-test.lock -o requirements.lock
 
 # --- use -------------------------------------------------------------------------------------------------------------
