@@ -111,7 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._receiver = receiver
         self._head_only = head_only
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         if self._transport is not None:
             self._transport.write(data)
 

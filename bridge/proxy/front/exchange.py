@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from bridge.proxy.front import answers
@@ -50,7 +51,7 @@ class Exchange:
         self._table_version = context.table.current().version if choice.learns is not None else -1
         self._upstream: UpstreamConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._gathered = bytearray()
+        self._gathered: bytes | bytearray = b""
         self._size = 0
         self._scanning = choice.lane is Lane.SCAN
         self._body_done = not head.has_body
@@ -173,7 +174,7 @@ class Exchange:
         self._gather(pieces)
         context.scanning += self._size - before
         if done and self._size <= limit:
-            self._lane = after_scan(self._head, context.table.current(), bytes(self._gathered), limit)
+            self._lane = after_scan(self._head, context.table.current(), self._gathered, limit)
         elif self._size > limit:
             self._lane = Lane.SLOW
         else:
@@ -187,9 +188,16 @@ class Exchange:
             self._context.scanning -= self._size
 
     def _gather(self, pieces: list[bytes]) -> None:
-        # Bytes, not pieces: a body of tiny chunks would weigh many times its size as a list.
-        for piece in pieces:
-            self._gathered += piece
+        if not self._size and len(pieces) == 1:
+            # The usual case, a body that came in one read, is not copied.
+            self._gathered = pieces[0]
+        else:
+            # Bytes, not pieces: a body of tiny chunks would weigh many times its size as a list.
+            gathered = self._gathered
+            if isinstance(gathered, bytes):
+                gathered = self._gathered = bytearray(gathered)
+            for piece in pieces:
+                gathered += piece
         self._size = len(self._gathered)
 
     def _pool(self) -> Pool:
@@ -228,8 +236,8 @@ class Exchange:
             data = answers.request_head(head, b"", self._context.internal_headers(self._client.peer))
         self._long_head = len(data) > _SURELY_SHORT
         if head.has_body:
-            data += self._encode([bytes(self._gathered)], self._body_done)
-            self._gathered = bytearray()
+            data += self._encode([self._gathered], self._body_done)
+            self._gathered = b""
         self._sent = True
         if self._added >= 0:
             self._added = self._context.clock() - self._added
@@ -241,15 +249,15 @@ class Exchange:
             # What an earlier answer on this connection filled.
             upstream.pause()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         if data and self._upstream is not None:
             self._upstream.write(data)
 
-    def _encode(self, pieces: list[bytes], done: bool) -> bytes:
+    def _encode(self, pieces: Sequence[bytes | bytearray], done: bool) -> bytes | bytearray:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if not self._head.chunked:
             return body
-        framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        framed = b"%x\r\n%b\r\n" % (len(body), bytes(body)) if body else b""
         return framed + b"0\r\n\r\n" if done else framed
 
     def _repeatable(self) -> bool:
@@ -325,4 +333,4 @@ class Exchange:
             if connection is not None:
                 connection.abort()
         self._upstream = None
-        self._gathered = bytearray()
+        self._gathered = b""

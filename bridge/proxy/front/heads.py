@@ -71,7 +71,7 @@ class RequestHead(NamedTuple):
 
     `headers` hold what goes on, in the client's order and spelling, the framing headers with their checked values;
     `host_at` is the place of Host in it, -1 without one. `length` is None without Content-Length. `built` keeps the
-    head as it goes on, by upstream host: the same head often comes again.
+    head as it goes on, by upstream host: the same head often comes again. `encoding` is the body's Content-Encoding.
     """
 
     method: bytes
@@ -86,17 +86,11 @@ class RequestHead(NamedTuple):
     expects: bool
     host_at: int
     built: dict[bytes, bytes]
+    encoding: bytes | None = None
 
     @property
     def has_body(self) -> bool:
         return self.chunked or bool(self.length)
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of the header `name` (lower case)."""
-        for key, value in self.headers:
-            if key.lower() == name:
-                return value
-        return None
 
 
 class HeadReader:
@@ -139,7 +133,7 @@ class HeadReader:
         length, chunked = framing.body(minor)
         return RequestHead(
             method, target, path, query, 1 if minor == b"1" else 0, headers, length, chunked,
-            framing.keep_alive(minor), framing.expects(minor), framing.host_at, {},
+            framing.keep_alive(minor), framing.expects(minor), framing.host_at, {}, _encoding(headers),
         )  # fmt: skip
 
     def check_partial(self, buffer: bytes) -> None:
@@ -203,6 +197,10 @@ class HeadReader:
         if re.search(rb"(\A|\r\n)[ \t]", block):
             return BadRequest("Folded headers are not served.")
         return BadRequest("A header of the request is malformed.")
+
+
+def _encoding(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    return next((value for name, value in headers if name.lower() == b"content-encoding"), None)
 
 
 class _Framing:

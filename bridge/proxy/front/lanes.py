@@ -55,9 +55,9 @@ def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
     return _FAST
 
 
-def after_scan(head: RequestHead, table: Table, body: bytes, limit: int) -> Lane:
+def after_scan(head: RequestHead, table: Table, body: bytes | bytearray, limit: int) -> Lane:
     """The lane of a search whose body has been read, `limit` bounding what a compressed one may inflate to."""
-    if suspicious(body, table.words, head.header(b"content-encoding"), limit):
+    if suspicious(body, table.words, head.encoding, limit):
         return Lane.SLOW
     return Lane.FAST
 

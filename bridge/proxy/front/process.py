@@ -46,6 +46,8 @@ def run(config: FrontConfig, sockets: list[int], sink: Sink | None = None) -> No
     counts = Counts(sink if sink is not None else RegistrySink())
     # Nothing made so far is ever freed: the collector need not look at it again.
     gc.freeze()
+    # A request makes a handful of objects and no cycles worth hunting after each few hundred of them.
+    gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=_loop_factory(config.uvloop)) as runner:
         runner.run(_serve(Front(config, counts), listening))
 

@@ -11,7 +11,7 @@ _ESCAPED_LETTER = re.compile(rb"\\(?:u00[4-7]|x[4-7]|U000000[4-7])")
 _BLOCK = 65_536
 
 
-def suspicious(body: bytes, words: tuple[bytes, ...], coding: bytes | None, limit: int) -> bool:
+def suspicious(body: bytes | bytearray, words: tuple[bytes, ...], coding: bytes | None, limit: int) -> bool:
     """Whether `body`, inflated up to `limit` bytes when `coding` says so, may hold one of `words`.
 
     What can't be looked into (an unknown coding, UTF-16, more than `limit`) is suspicious.
@@ -29,7 +29,7 @@ def suspicious(body: bytes, words: tuple[bytes, ...], coding: bytes | None, limi
     return b"\0" in body
 
 
-def _inflate(body: bytes, coding: bytes, limit: int) -> bytes | None:
+def _inflate(body: bytes | bytearray, coding: bytes, limit: int) -> bytes | None:
     if coding not in (b"gzip", b"x-gzip", b"deflate"):
         return None
     plain: list[bytes] = []
