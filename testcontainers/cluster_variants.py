@@ -21,7 +21,7 @@ class Variant:
     plugins: tuple[str, ...] = ()
     oldest_java: int = 21
     newest_java: int | None = None
-    heap: str = "512m"
+    heap: str = "768m"
     secured: bool = False
     local_models: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -63,7 +63,7 @@ VARIANTS = {
             "ml",
             "3.6.0",
             ("opensearch-job-scheduler", "opensearch-ml-plugin", "opensearch-knn", "neural-search"),
-            heap="1g",
+            heap="2g",
             local_models=True,
             settings=ML_COMMONS_SETTINGS,
         ),
