@@ -34,6 +34,9 @@ def leave_behind(owner: int, command: list[str]) -> tuple[Path, subprocess.Popen
     (folder / "owner.json").write_text(json.dumps({"pid": owner, "started": "1"}))
     process = subprocess.Popen([*command, str(folder)] if command is SLEEPER else command)
     (folder / "pid").write_text(str(process.pid))
+    # A process shows its command line a moment after it was started.
+    while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        time.sleep(0.001)
     return folder, process
 
 
