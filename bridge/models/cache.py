@@ -36,17 +36,20 @@ class ContentCache:
     def __init__(self, folder: Path, chunks: Chunks) -> None:
         self._folder = folder
         self._chunks = chunks
+        self._mine = f"tmp-{secrets.token_hex(4)}-"
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def prepare(self) -> None:
         """Make the folder and clear what a crash left behind; blocking."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob("tmp-*"):
-            shutil.rmtree(left, ignore_errors=True)
+            # A download may have begun already: what is our own is no remains.
+            if not left.name.startswith(self._mine):
+                shutil.rmtree(left, ignore_errors=True)
 
     def workspace(self) -> Path:
         """A new empty folder on the same disk, for the caller to fill and remove."""
-        made = self._folder / f"tmp-{secrets.token_hex(8)}"
+        made = self._folder / f"{self._mine}{secrets.token_hex(8)}"
         made.mkdir(parents=True)
         return made
 

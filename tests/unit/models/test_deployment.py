@@ -51,7 +51,7 @@ class Pair:
     async def model(self, bridge: ModelBridge, **changes: Any) -> str:
         content = zipped()
         task = await bridge.register(register_body(self.server.serve_bytes("m.zip", content), content, **changes))
-        assert task["state"] == "COMPLETED", task
+        assert task["state"] == "COMPLETED", task.get("error")
         return str(task["model_id"])
 
     async def state(self, model_id: str) -> tuple[str, int]:
