@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 
 class Room:
-    """Many beside each other, or one alone; who waits to be alone is not overtaken.
+    """Many beside each other, or one alone.
 
     A task on its last attempt runs alone: if it kills the process again, no innocent neighbour uses up an attempt with
-    it, and if it was the innocent one, nobody kills it.
+    it, and if it was the innocent one, nobody kills it. Nobody waits here, since who waits holds a claim and would die
+    with the one inside: who finds no room gives the claim back. For one that wanted to be alone the worker then takes
+    nothing new until the room is empty.
     """
 
     def __init__(self) -> None:
-        self._changed = asyncio.Condition()
         self._inside = 0
-        self._alone = 0
+        self._alone = False
+        self._wanted = False
 
-    @asynccontextmanager
-    async def enter(self, *, alone: bool) -> AsyncIterator[None]:
-        """Wait for room, and keep it inside the block."""
-        async with self._changed:
-            # Counted from the first wait to the end of the stay: as long, nobody else may come in.
-            self._alone += alone
-            try:
-                await self._changed.wait_for(lambda: self._inside == 0 if alone else self._alone == 0)
-            except BaseException:
-                self._alone -= alone
-                self._changed.notify_all()
-                raise
-            self._inside += 1
-        try:
-            yield
-        finally:
-            # No waiting here: a cancelled stay must give the room back too.
-            self._inside -= 1
-            self._alone -= alone
-            async with self._changed:
-                self._changed.notify_all()
+    def enter(self, *, alone: bool) -> bool:
+        """Go in if there is room; False when the claim must be given back."""
+        if self._alone or (alone and self._inside):
+            self._wanted = self._wanted or alone
+            return False
+        self._inside += 1
+        self._alone = alone
+        self._wanted = False
+        return True
+
+    def leave(self) -> None:
+        """Go out again."""
+        self._inside -= 1
+        self._alone = False
+
+    def places(self, free: int) -> int:
+        """How many of `free` slots may be filled now."""
+        if self._alone:
+            return 0
+        if self._wanted:
+            return min(free, 1) if self._inside == 0 else 0
+        return free

@@ -89,7 +89,7 @@ class Worker:
         failures = 0
         while not self._stopping.is_set():
             self._slot_freed.clear()
-            free = self._concurrency - len(self._jobs)
+            free = self._room.places(self._concurrency - len(self._jobs))
             if free <= 0:
                 await self._slot_freed.wait()
                 continue
@@ -121,14 +121,22 @@ class Worker:
     async def _run(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(task_id=job.task_id, node=self._queue.node_id):
             try:
-                async with self._room.enter(alone=1 < self._queue.max_attempts <= job.attempts):
-                    await self._carry_out(job)
+                await self._with_room(job)
             except Exception:
                 log.exception("task left to the sweep", action="task.broken")
             finally:
                 job.ended = True
                 self._jobs.discard(job)
                 self._slot_freed.set()
+
+    async def _with_room(self, job: Job) -> None:
+        if not self._room.enter(alone=1 < self._queue.max_attempts <= job.attempts):
+            await self._insist(job, lambda: self._queue.release(job))
+            return
+        try:
+            await self._carry_out(job)
+        finally:
+            self._room.leave()
 
     async def _carry_out(self, job: Job) -> None:
         if self._stopping.is_set():
