@@ -84,10 +84,13 @@ def settled(stored: Stored[Model], ml_nodes: Mapping[str, Node], *, now: int) ->
     judged = standings(stored.id, planned, ml_nodes, since=since)
     held = judged.count(Standing.HELD)
     state = _state(judged, held, deploying=deploying)
+    waiting = deploying and state is ModelState.DEPLOYING
     value = replace(
         model,
         model_state=state,
-        current_worker_node_count=held,
+        # Not while nodes are awaited: each write makes a new version that they have to see first, and two nodes that
+        # end at different times would be waited for without end.
+        current_worker_node_count=model.current_worker_node_count if waiting else held,
         planning_worker_nodes=planned,
         planning_worker_node_count=len(planned),
     )
