@@ -8,6 +8,7 @@
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS build
+ENV PIP_CACHE_DIR=/var/cache/pip
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends python3 python3-venv ca-certificates >/dev/null \
  && rm -rf /var/lib/apt/lists/*
@@ -15,7 +16,7 @@ RUN python3 -m venv /opt/bridge
 WORKDIR /src
 COPY requirements.lock requirements-test.lock ./
 # The third-party part first, by itself: it changes less often than the bridge.
-RUN --mount=type=secret,id=pip_ca --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=pip_ca --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
     if [ -f /run/secrets/pip_ca ]; then export PIP_CERT=/run/secrets/pip_ca; fi; \
     if [ -f /run/secrets/pip_conf ]; then export PIP_CONFIG_FILE=/run/secrets/pip_conf; fi; \
     /opt/bridge/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
@@ -23,7 +24,7 @@ COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY bridge bridge
 COPY index_templates index_templates
 ARG EXTRAS=""
-RUN --mount=type=secret,id=pip_ca --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=pip_ca --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
     if [ -f /run/secrets/pip_ca ]; then export PIP_CERT=/run/secrets/pip_ca; fi; \
     if [ -f /run/secrets/pip_conf ]; then export PIP_CONFIG_FILE=/run/secrets/pip_conf; fi; \
     /opt/bridge/bin/pip install --quiet --disable-pip-version-check -c requirements-test.lock ".${EXTRAS:+[$EXTRAS]}" \

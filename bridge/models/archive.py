@@ -27,7 +27,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _BLOCK = 1 << 20
 _EXTENSIONS = {".pt": ModelFormat.TORCH_SCRIPT, ".onnx": ModelFormat.ONNX}
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
-_DAMAGED = (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, LookupError, OSError)
+_DAMAGED = (zipfile.BadZipFile, struct.error, RuntimeError, ValueError, LookupError, OSError)
 
 
 class BadArchive(InvalidRequest):
