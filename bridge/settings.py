@@ -82,7 +82,7 @@ class Settings:
 
     lease: float = _option(12.0, "Seconds after which a silent worker's task goes to another.")
     poll_every: float = _option(2.0, "Seconds between looks at the task queue (new tasks nudge at once).")
-    sync_every: float = _option(5.0, "Seconds between comparisons of what is deployed with what should be.")
+    sync_every: float = _option(2.5, "Seconds between comparisons of what is deployed with what should be.")
     task_slots: int = _option(10, "Tasks one ml node works on at a time.")
     deploy_timeout: float = _option(600.0, "Seconds a deploy task waits for its nodes.")
     grace: float = _option(30.0, "Seconds to finish open work after SIGTERM.")

@@ -31,6 +31,7 @@ from bridge.rest.errors import error_middleware
 from bridge.rest.health import Health, add_health_routes
 from bridge.rest.identity import Identities
 from bridge.rest.routes import add_routes as add_rest_routes
+from bridge.rest.routes import identity_middleware
 from bridge.rest.services import Services
 from bridge.settings import Settings
 from bridge.store.cluster import Cluster
@@ -99,6 +100,7 @@ def _runtime(settings: Settings, ground: Ground, inference: InferenceProcess | N
         describe=partial(machine, inference),
         lease=settings.lease,
         deploy_seconds=settings.deploy_timeout,
+        interval=settings.sync_every,
     )
 
 
@@ -152,18 +154,16 @@ class Bridge:
             self.models.handlers,
             concurrency=self.settings.task_slots,
             poll_every=self.settings.poll_every,
-            sweep_every=self.settings.sync_every,
         )
 
     def web_app(self) -> web.Application:
         """All routes; those of the slow lane come last, since they take everything."""
-        services = self._rest_services()
         app = web.Application(
-            middlewares=[error_middleware, _gate(self.health), _known_caller(services.identities)],
+            middlewares=[error_middleware, _gate(self.health), identity_middleware],
             client_max_size=self.settings.max_body,
         )
         add_health_routes(app, self.health)
-        add_rest_routes(app, services)
+        add_rest_routes(app, self._rest_services())
         if self.proxy is not None:
             add_slow_routes(app, self.proxy.services)
         return app
@@ -196,17 +196,3 @@ def _gate(health: Health) -> Any:
         return await handler(request)
 
     return gate
-
-
-def _known_caller(identities: Identities) -> Any:
-    @web.middleware
-    async def known_caller(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        # What comes here may run a model before the cluster sees anything of it, so the cluster is asked first
-        # whether it knows the caller. Nodes show each other a token instead.
-        if not request.path.startswith("/_bridge/"):
-            await identities.of(request.headers)
-        return await handler(request)
-
-    return known_caller

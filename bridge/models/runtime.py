@@ -22,7 +22,7 @@ from bridge.models.held import Inference
 from bridge.models.known import KnownModels
 from bridge.models.node import LEASE_SECONDS, LiveNodes, NodePulse
 from bridge.models.peers import Peers
-from bridge.models.reconcile import Reconciler
+from bridge.models.reconcile import INTERVAL_SECONDS, Reconciler
 from bridge.models.register_task import RegisterTask
 from bridge.models.removal import ModelRemoval
 from bridge.models.routed_predictor import RoutedPredictor
@@ -58,6 +58,7 @@ class ModelRuntime:
         describe: Describe | None = None,
         lease: float = LEASE_SECONDS,
         deploy_seconds: float = DEADLINE_SECONDS,
+        interval: float = INTERVAL_SECONDS,
     ) -> None:
         self._describe = describe
         self._background = Background()
@@ -71,7 +72,7 @@ class ModelRuntime:
         self.removal = ModelRemoval(
             models=stores.models, chunks=chunks, chunk_documents=stores.chunks, tasks=stores.tasks
         )
-        self.reconciler = self._reconciler(stores, inference)
+        self.reconciler = self._reconciler(stores, inference, interval)
         self.deployer = Deployer(models=stores.models, live=self.live, tasks=queue, nudge=self.nudge)
         self.predictor = RoutedPredictor(
             known=self.known, live=self.live, peers=self.peers, inference=inference, holder=self.reconciler
@@ -124,7 +125,7 @@ class ModelRuntime:
         await self._background.close()
         await self.peers.close()
 
-    def _reconciler(self, stores: Stores, inference: Inference | None) -> Reconciler | None:
+    def _reconciler(self, stores: Stores, inference: Inference | None, interval: float) -> Reconciler | None:
         if inference is None:
             return None
         return Reconciler(
@@ -134,6 +135,7 @@ class ModelRuntime:
             pulse=self.pulse,
             live=self.live,
             watch=self.known.note,
+            interval=interval,
         )
 
     async def _tend(self) -> None:

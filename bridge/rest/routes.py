@@ -56,8 +56,12 @@ def middlewares() -> list[Handler]:
 
 @web.middleware
 async def identity_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """On a secured cluster nobody but its users gets at the surface."""
-    if request.path.startswith(BASE):
+    """On a secured cluster only its users are served.
+
+    What comes here may run a model before the cluster sees anything of it, so the cluster is asked first whether it
+    knows the caller. The bridge's own doors are left out: nodes show each other a token, probes show nothing.
+    """
+    if not request.path.startswith("/_bridge/"):
         await request.app[SERVICES].identities.of(request.headers)
     return await handler(request)
 
