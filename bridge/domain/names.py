@@ -31,10 +31,11 @@ class FunctionName(StrEnum):
 
 
 class ModelFormat(StrEnum):
-    """How the model file is written."""
+    """How the model file is written. SAFETENSORS is the bridge's own: a Hugging Face folder as it is."""
 
     TORCH_SCRIPT = "TORCH_SCRIPT"
     ONNX = "ONNX"
+    SAFETENSORS = "SAFETENSORS"
 
 
 class ModelState(StrEnum):

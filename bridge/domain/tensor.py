@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,35 @@ class TextDocsInput:
     kind: str | None = None
 
 
-MLInput = TextDocsInput
-"""The union of predict inputs; more members come with more functions."""
+@dataclass(frozen=True, kw_only=True)
+class TextSimilarityInput:
+    """Input of TEXT_SIMILARITY: each text is scored against the query; both are required by ML Commons."""
+
+    query_text: str
+    text_docs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionAnsweringInput:
+    """Input of QUESTION_ANSWERING: the answer is a piece of the context."""
+
+    question: str
+    context: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteInput:
+    """Input of a remote model: what the connector's templates are filled with; `action_type` None means `predict`."""
+
+    parameters: dict[str, Any]
+    action_type: str | None = None
+
+
+LocalInput: TypeAlias = TextDocsInput | TextSimilarityInput | QuestionAnsweringInput
+"""What a model on an ML node takes."""
+
+MLInput: TypeAlias = LocalInput | RemoteInput
+"""The union of predict inputs. A remote model takes every member, a local one only that of its function."""
 
 
 def vectors(output: MLOutput, name: str = "sentence_embedding") -> list[NDArray[np.float32]]:

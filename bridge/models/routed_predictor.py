@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from bridge import metrics
+from bridge.domain.caller import Caller
 from bridge.domain.model import Model
-from bridge.domain.names import ModelState
-from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors
+from bridge.domain.names import FunctionName, ModelState
+from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors, TextDocsInput
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.errors import BridgeError, Forbidden, InvalidRequest, NotFound, Unavailable
 from bridge.models.held import Inference
 from bridge.models.known import KnownModels
 from bridge.models.node import LiveNodes
 from bridge.models.peers import NotHeld, PeerLost, Peers
-from bridge.models.predictor import PREDICT_SECONDS
+from bridge.models.predictor import PREDICT_SECONDS, Guard, RemoteModels
 from bridge.store.documents import Stored
 
 NOT_READY = "Model not ready yet. Please deploy the model first."
@@ -43,6 +45,8 @@ class RoutedPredictor:
         peers: Peers,
         inference: Inference | None = None,
         holder: Holder | None = None,
+        guards: Sequence[Guard] = (),
+        remote: RemoteModels | None = None,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._known = known
@@ -50,6 +54,8 @@ class RoutedPredictor:
         self._peers = peers
         self._inference = inference
         self._holder = holder
+        self._guards = guards
+        self._remote = remote
         self._patience = patience
 
     async def model(self, model_id: str) -> Stored[Model]:
@@ -59,7 +65,9 @@ class RoutedPredictor:
             raise NotFound("Failed to find model")
         return stored
 
-    async def predict(self, model_id: str, input: MLInput, *, deadline: float | None = None) -> MLOutput:
+    async def predict(
+        self, model_id: str, input: MLInput, *, deadline: float | None = None, caller: Caller | None = None
+    ) -> MLOutput:
         """See Predictor.predict."""
         seconds = PREDICT_SECONDS if deadline is None else deadline
         with metrics.PREDICT_SECONDS.labels(model_id).time():
@@ -67,6 +75,10 @@ class RoutedPredictor:
                 stored = await self.model(model_id)
                 if stored.value.is_enabled is False:
                     raise Forbidden("Model is disabled.")
+                for guard in self._guards:
+                    await guard.admit(stored, input, caller)
+                if stored.value.algorithm is FunctionName.REMOTE:
+                    return await self._remotely(stored, input, seconds, caller)
                 return await self._anywhere(model_id, input, seconds)
             except BridgeError as error:
                 metrics.PREDICT_FAILURES.labels(model_id, error.kind).inc()
@@ -76,6 +88,8 @@ class RoutedPredictor:
         """Run on this node only; what other nodes call. Raises NotHeld when this node does not have the model."""
         if self._inference is None or self._holder is None or not self._holder.holds(model_id):
             raise NotHeld(NOT_READY)
+        if not isinstance(input, TextDocsInput):
+            raise InvalidRequest("This input does not fit the model.")
         try:
             rows = await self._inference.predict(
                 model_id,
@@ -90,6 +104,11 @@ class RoutedPredictor:
                 raise NotHeld(NOT_READY) from fault
             raise
         return MLOutput(inference_results=tuple(ModelTensors(output=_kept(row)) for row in rows))
+
+    async def _remotely(self, stored: Stored[Model], input: MLInput, seconds: float, caller: Caller | None) -> MLOutput:
+        if self._remote is None:
+            raise InvalidRequest("Remote models are not available on this bridge.")
+        return await self._remote.predict(stored, input, deadline=seconds, caller=caller)
 
     async def _anywhere(self, model_id: str, input: MLInput, seconds: float) -> MLOutput:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from bridge.processors import text_embedding
 from bridge.processors.ingest import IngestProcessor, IngestServices
+from bridge.processors.search import RequestFactory, ResponseFactory
 
 
 class IngestFactory(Protocol):
@@ -17,8 +18,10 @@ class IngestFactory(Protocol):
     ) -> IngestProcessor: ...
 
 
-REQUEST: dict[str, Any] = {}
-RESPONSE: dict[str, Any] = {}
+REQUEST: dict[str, RequestFactory] = {}
+RESPONSE: dict[str, ResponseFactory] = {}
+NATIVE_RESPONSE: dict[str, ResponseFactory] = {}
+"""The cluster's own response processors, reproduced exactly for where one of ours stands before them."""
 INGEST: dict[str, IngestFactory] = {text_embedding.KIND: text_embedding.build}
 
 NOT_SERVED_INGEST = frozenset(

@@ -17,7 +17,10 @@ from bridge.store.stores import DEFAULT_PREFIX, IndexNames
 
 log = structlog.get_logger(__name__)
 
-TEMPLATES = ("model-group", "model", "task", "bridge-claim", "bridge-node", "bridge-pipeline", "bridge-config")
+TEMPLATES = (
+    "model-group", "model", "task", "connector", "controller",
+    "bridge-claim", "bridge-node", "bridge-pipeline", "bridge-config",
+)  # fmt: skip
 
 _FIXED = ("index.number_of_shards", "index.sort.field", "index.sort.order")
 """Settings that stand for the life of an index."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.domain.connector import Connector
+from bridge.domain.controller import Controller
 from bridge.domain.model import Model, ModelChunk, ModelGroup
 from bridge.domain.node import Node
 from bridge.domain.pipeline import StoredPipeline
@@ -47,6 +49,16 @@ class IndexNames:
         return self.of("task")
 
     @property
+    def connector(self) -> str:
+        """Connectors of remote models."""
+        return self.of("connector")
+
+    @property
+    def controller(self) -> str:
+        """Rate limits of models for single users."""
+        return self.of("controller")
+
+    @property
     def claim(self) -> str:
         """The queue: one claim for each unfinished task."""
         return self.of("bridge-claim")
@@ -75,6 +87,8 @@ class Stores:
     chunks: Documents[ModelChunk]
     groups: Documents[ModelGroup]
     tasks: Documents[Task]
+    connectors: Documents[Connector]
+    controllers: Documents[Controller]
     claims: Documents[Claim]
     nodes: Documents[Node]
     pipelines: Documents[StoredPipeline]
@@ -88,6 +102,8 @@ class Stores:
             chunks=ClusterDocuments(cluster, names.model, ModelChunk, only=IS_CHUNK),
             groups=ClusterDocuments(cluster, names.group, ModelGroup),
             tasks=ClusterDocuments(cluster, names.task, Task),
+            connectors=ClusterDocuments(cluster, names.connector, Connector),
+            controllers=ClusterDocuments(cluster, names.controller, Controller),
             claims=ClusterDocuments(cluster, names.claim, Claim),
             nodes=ClusterDocuments(cluster, names.node, Node),
             pipelines=ClusterDocuments(cluster, names.pipeline, StoredPipeline),
@@ -102,6 +118,8 @@ class Stores:
             chunks=InMemoryDocuments(ModelChunk, instant=instant),
             groups=InMemoryDocuments(ModelGroup, instant=instant),
             tasks=InMemoryDocuments(Task, instant=instant),
+            connectors=InMemoryDocuments(Connector, instant=instant),
+            controllers=InMemoryDocuments(Controller, instant=instant),
             claims=InMemoryDocuments(Claim, instant=instant),
             nodes=InMemoryDocuments(Node, instant=instant),
             pipelines=InMemoryDocuments(StoredPipeline, instant=instant),
