@@ -1,4 +1,4 @@
-"""`/_plugins/_ml/models`: register, read, search, delete, deploy, undeploy."""
+"""`/_plugins/_ml/models`: register, read, search, delete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bridge.domain.task import Task
 from bridge.errors import InvalidRequest, NotFound
 from bridge.models.register import parse_register
 from bridge.rest.answers import answer
-from bridge.rest.body import read_lists, required_object
+from bridge.rest.body import required_object
 from bridge.rest.search import search
 from bridge.rest.services import services
 from bridge.rest.written import written
@@ -56,28 +56,3 @@ async def delete(request: web.Request) -> web.Response:
     to = services(request)
     stored = await to.removal.delete(request.match_info["model_id"])
     return answer(request, written(to.names.model, stored.id, "deleted", stored.version))
-
-
-async def deploy(request: web.Request) -> web.Response:
-    """Plan the model onto nodes, queue a DEPLOY_MODEL task."""
-    lists = await read_lists(request, "node_ids")
-    task_id = await services(request).deployer.deploy(request.match_info["model_id"], lists["node_ids"] or None)
-    return answer(
-        request, {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL.value, "status": TaskState.CREATED.value}
-    )
-
-
-async def undeploy(request: web.Request) -> web.Response:
-    """Take one model's plan back."""
-    lists = await read_lists(request, "node_ids")
-    stats = await services(request).deployer.undeploy([request.match_info["model_id"]], lists["node_ids"] or None)
-    return answer(request, stats)
-
-
-async def undeploy_several(request: web.Request) -> web.Response:
-    """Take several models' plans back."""
-    lists = await read_lists(request, "model_ids", "node_ids")
-    if not lists["model_ids"]:
-        raise InvalidRequest("Must set specific model ids to undeploy")
-    stats = await services(request).deployer.undeploy(lists["model_ids"], lists["node_ids"] or None)
-    return answer(request, stats)

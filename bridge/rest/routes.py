@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from bridge.models.peers import PATH as PEER_PATH
-from bridge.rest import model_groups, models, nodes, predict, tasks
+from bridge.rest import deployment, model_groups, models, nodes, predict, tasks
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
 from bridge.rest.services import SERVICES, Services
 
@@ -24,9 +24,9 @@ def routes() -> list[web.RouteDef]:
         *_both("GET POST", ("models/_search",), models.search_models),
         *_both("GET", (f"models/{_MODEL}",), models.get),
         *_both("DELETE", (f"models/{_MODEL}",), models.delete),
-        *_both("POST", (f"models/{_MODEL}/_deploy", f"models/{_MODEL}/_load"), models.deploy),
-        *_both("POST", ("models/_undeploy", "models/_unload"), models.undeploy_several),
-        *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), models.undeploy),
+        *_both("POST", (f"models/{_MODEL}/_deploy", f"models/{_MODEL}/_load"), deployment.deploy),
+        *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),
+        *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), deployment.undeploy),
         *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
         *_both("GET POST", ("tasks/_search",), tasks.search_tasks),
         *_both("GET", (f"tasks/{_TASK}",), tasks.get),
