@@ -175,6 +175,7 @@ class Bridge:
             models=self.ground.stores.models,
             tasks=self.ground.queue,
             groups=self.models.groups,
+            access=self.models.access,
             deployer=self.models.deployer,
             removal=self.models.removal,
             predictor=self.models.predictor,

@@ -9,9 +9,11 @@ from pathlib import Path
 import structlog
 
 from bridge.background import Background
+from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.names import TaskType
 from bridge.domain.node import Node
 from bridge.errors import BridgeError
+from bridge.models.access import Access
 from bridge.models.cache import ContentCache
 from bridge.models.chunks import Chunks
 from bridge.models.deploy import Deployer
@@ -59,8 +61,10 @@ class ModelRuntime:
         lease: float = LEASE_SECONDS,
         deploy_seconds: float = DEADLINE_SECONDS,
         interval: float = INTERVAL_SECONDS,
+        settings: CurrentSettings | None = None,
     ) -> None:
         self._describe = describe
+        self.settings = settings or FixedSettings()
         self._background = Background()
         self.pulse = NodePulse(node_id, node, stores.nodes)
         self.live = LiveNodes(stores.nodes, own=self.pulse, lease=lease)
@@ -69,20 +73,29 @@ class ModelRuntime:
         chunks = Chunks(stores.chunks)
         self.cache = ContentCache(data_dir / "models", chunks)
         self.groups = Groups(stores.groups, stores.models)
+        self.access = Access(stores.groups, self.settings)
         self.removal = ModelRemoval(
             models=stores.models, chunks=chunks, chunk_documents=stores.chunks, tasks=stores.tasks
         )
         self.reconciler = self._reconciler(stores, inference, interval)
         self.deployer = Deployer(models=stores.models, live=self.live, tasks=queue, nudge=self.nudge)
-        self.predictor = RoutedPredictor(
-            known=self.known, live=self.live, peers=self.peers, inference=inference, holder=self.reconciler
-        )
+        self.predictor = self._predictor(inference)
         register = self._register_task(stores, chunks, downloader or Downloader())
         deploy = DeployTask(models=stores.models, live=self.live, nudge=self.nudge, deadline=deploy_seconds)
         self.handlers: dict[TaskType, TaskHandler] = {
             TaskType.REGISTER_MODEL: register,
             TaskType.DEPLOY_MODEL: deploy,
         }
+
+    def _predictor(self, inference: Inference | None) -> RoutedPredictor:
+        return RoutedPredictor(
+            known=self.known,
+            live=self.live,
+            peers=self.peers,
+            inference=inference,
+            holder=self.reconciler,
+            guards=(self.access,),
+        )
 
     def _register_task(self, stores: Stores, chunks: Chunks, downloader: Downloader) -> RegisterTask:
         return RegisterTask(

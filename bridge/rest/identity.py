@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bridge.errors import ClusterError
+from bridge.domain.caller import Caller
+from bridge.errors import ClusterError, ClusterUnavailable
 from bridge.store.cluster import Cluster
 from bridge.store.cluster_config import ClusterConfig
 
@@ -18,6 +19,7 @@ OPEN_SECONDS = 60.0
 _MOST = 1000
 _CREDENTIALS = ("authorization", "cookie")
 _PATH = "/_plugins/_security/authinfo"
+_ADMIN_ROLE = "all_access"
 
 
 class Identities:
@@ -39,7 +41,7 @@ class Identities:
         self._clock = clock
         self._always_open = secured is False
         self._open_until = float("-inf")
-        self._known: OrderedDict[bytes, tuple[float, dict[str, Any]]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
 
     @classmethod
     def asking(cls, config: ClusterConfig, *, secured: bool | None = None) -> Identities:
@@ -52,11 +54,14 @@ class Identities:
         """Close the connections."""
         await self._cluster.close()
 
-    async def of(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        """The caller as `authinfo` describes it; {} on an open cluster. Raises ClusterError (401, 403 as it came)."""
+    async def of(self, headers: Mapping[str, str]) -> Caller | None:
+        """The caller as `authinfo` describes him; None on an open cluster. Raises ClusterError (401, 403 as it came).
+
+        Only credentials are read from `headers`; whatever else a client writes there proves nothing.
+        """
         now = self._clock()
         if self._always_open or now < self._open_until:
-            return {}
+            return None
         asked = {name: headers[name] for name in _CREDENTIALS if name in headers}
         key = hashlib.sha256(repr(sorted(asked.items())).encode()).digest()
         seen = self._known.get(key)
@@ -64,16 +69,29 @@ class Identities:
             return seen[1]
         return await self._ask(key, asked, now)
 
-    async def _ask(self, key: bytes, asked: Mapping[str, str], now: float) -> dict[str, Any]:
+    async def _ask(self, key: bytes, asked: Mapping[str, str], now: float) -> Caller | None:
         answer = await self._cluster.attempt("GET", _PATH, headers=asked)
         if answer.status in (400, 404, 405):
             # No such route: the cluster has no security plugin.
             self._open_until = now + OPEN_SECONDS
-            return {}
+            return None
         if answer.status >= 400:
             raise ClusterError(answer.status, answer.body)
-        user: dict[str, Any] = answer.body if isinstance(answer.body, dict) else {}
-        self._known[key] = (now, user)
+        caller = caller_of(answer.body)
+        self._known[key] = (now, caller)
         while len(self._known) > _MOST:
             self._known.popitem(last=False)
-        return user
+        return caller
+
+
+def caller_of(told: Any) -> Caller:
+    """A body of `authinfo` as a Caller. Raises ClusterUnavailable when it names nobody."""
+    name = told.get("user_name") if isinstance(told, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ClusterUnavailable("the cluster did not say who calls")
+    roles = _texts(told.get("roles"))
+    return Caller(name=name, backend_roles=_texts(told.get("backend_roles")), roles=roles, admin=_ADMIN_ROLE in roles)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 from aiohttp import web
 
+from bridge.domain.caller import CALLER
 from bridge.models.peers import PATH as PEER_PATH
 from bridge.rest import deployment, model_groups, models, nodes, predict, tasks
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
@@ -59,10 +62,14 @@ async def identity_middleware(request: web.Request, handler: Handler) -> web.Str
     """On a secured cluster only its users are served.
 
     What comes here may run a model before the cluster sees anything of it, so the cluster is asked first whether it
-    knows the caller. The bridge's own doors are left out: nodes show each other a token, probes show nothing.
+    knows the caller; handlers find him under CALLER (None: an open cluster). The bridge's own doors are left out: nodes
+    show each other a token, probes show nothing.
     """
     if not request.path.startswith("/_bridge/"):
-        await request.app[SERVICES].identities.of(request.headers)
+        caller = await request.app[SERVICES].identities.of(request.headers)
+        # The key is a text: the layer that names it does not know aiohttp, which recommends a kind of its own.
+        with warnings.catch_warnings(action="ignore", category=web.NotAppKeyWarning):
+            request[CALLER] = caller
     return await handler(request)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bridge.domain.model import Model
+from bridge.models.access import Access
 from bridge.models.deploy import Deployer
 from bridge.models.groups import Groups
 from bridge.models.register import TRUSTED_URL
@@ -28,6 +29,7 @@ class Services:
     models: Documents[Model]
     tasks: TaskQueue
     groups: Groups
+    access: Access
     deployer: Deployer
     removal: ModelRemoval
     predictor: RoutedPredictor

@@ -11,6 +11,7 @@ from fake_inference import FakeInference, register_body, zipped
 from file_server import FileServer
 from model_bridge import ML, ModelBridge, model_bridge
 
+from bridge.domain.caller import Caller
 from bridge.errors import ClusterError, ClusterUnavailable, TooManyRequests
 from bridge.rest.identity import Identities
 from bridge.store.cluster import Answer
@@ -147,7 +148,8 @@ class FakeSecurity:
         if self.status == 400:
             return Answer(400, {"error": "no handler found"}, {})
         known = headers.get("authorization") == "Basic good"
-        return Answer(200, {"user_name": "u"}, {}) if known else Answer(401, "Unauthorized", {})
+        told = {"user_name": "u", "backend_roles": ["staff"], "roles": ["readers"]}
+        return Answer(200, told, {}) if known else Answer(401, "Unauthorized", {})
 
 
 async def test_known_users_are_remembered_for_a_while_and_others_refused() -> None:
@@ -155,7 +157,9 @@ async def test_known_users_are_remembered_for_a_while_and_others_refused() -> No
     cluster = FakeSecurity(200)
     identities = Identities(cluster, clock=lambda: now[0])  # type: ignore[arg-type]
     for _ in range(3):
-        assert await identities.of({"authorization": "Basic good"}) == {"user_name": "u"}
+        assert await identities.of({"authorization": "Basic good"}) == Caller(
+            name="u", backend_roles=("staff",), roles=("readers",)
+        )
     assert len(cluster.asked) == 1
     with pytest.raises(ClusterError) as refused:
         await identities.of({"authorization": "Basic bad"})
@@ -172,7 +176,7 @@ async def test_an_open_cluster_is_asked_once_a_minute() -> None:
     cluster = FakeSecurity(400)
     identities = Identities(cluster, clock=lambda: now[0])  # type: ignore[arg-type]
     for _ in range(5):
-        assert await identities.of({}) == {}
+        assert await identities.of({}) is None
     now[0] = 61.0
     await identities.of({})
     assert len(cluster.asked) == 2
