@@ -27,9 +27,9 @@ class Step:
     """One request.
 
     `capture` maps a name to a dotted path in the answer (`hits.hits.0._id`). `until` maps dotted paths to the values
-    that end waiting: the step is repeated until one holds on that side (None: once). `skip` names keys that are left out of
-    the comparison here, `unordered` leaves the order of keys out. `differs` gives the reason of an intended difference;
-    the bridge's answer must then differ from the reference's, have status `status` (and `kind` as its error type).
+    that end waiting: the step is repeated until one holds on that side. `skip` names keys that are left out of the
+    comparison here, `unordered` leaves the order of keys out. `differs` gives the reason of an intended difference; the
+    bridge's answer must then differ from the reference's, have status `status` (and `kind` as its error type).
     `rounded` compares numbers by so many digits.
     """
 
