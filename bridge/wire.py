@@ -60,6 +60,21 @@ def _boolean(value: Any, _: Any) -> bool:
     raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
 
 
+def read_text(value: Any) -> str:
+    """A text, number or boolean as text. Raises InvalidRequest."""
+    return _text(value, str)
+
+
+def read_integer(value: Any) -> int:
+    """An integer, or a text or number that stands for one. Raises InvalidRequest."""
+    return _integer(value, int)
+
+
+def read_flag(value: Any) -> bool:
+    """A boolean, or the text of one. Raises InvalidRequest."""
+    return _boolean(value, bool)
+
+
 def _enum(value: Any, kind: type[StrEnum]) -> StrEnum:
     try:
         return kind(str(value).upper())

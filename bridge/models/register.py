@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, PoolingMode
-from bridge.errors import InvalidRequest, NotFound, Unparsable
+from bridge.domain.names import FunctionName, ModelFormat
+from bridge.errors import InvalidRequest, NotFound
+from bridge.models import model_fields
 from bridge.models.naming import check_text
 from bridge.wire import from_document
-
-E = TypeVar("E")
 
 TRUSTED_URL = r"^(https?|ftp|file|s3)://[-a-zA-Z0-9+&@#/%?=~_|!:,.;]*[-a-zA-Z0-9+&@#/%=~_|]"
 """Which model URLs are taken; ML Commons' own default, and s3."""
@@ -25,26 +24,15 @@ LOCAL_FUNCTIONS = (
     FunctionName.QUESTION_ANSWERING,
 )
 _WITHOUT_CONFIG = (FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
-_CONFIG_KEYS = {
-    "model_type": str,
-    "embedding_dimension": int,
-    "framework_type": str,
-    "all_config": str,
-    "pooling_mode": str,
-    "normalize_result": bool,
-    "model_max_length": int,
-    "query_prefix": str,
-    "passage_prefix": str,
-    "additional_config": dict,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterRequest:
-    """A checked request; it travels as the input of the REGISTER_MODEL task."""
+    """A checked request; it travels as the input of the REGISTER_MODEL task. `version` names a pretrained model only."""
 
     name: str
     function_name: FunctionName = FunctionName.TEXT_EMBEDDING
+    version: str | None = None
     description: str | None = None
     model_group_id: str | None = None
     model_format: ModelFormat | None = None
@@ -54,15 +42,17 @@ class RegisterRequest:
     is_enabled: bool | None = None
     rate_limiter: dict[str, Any] | None = None
     deploy_setting: dict[str, Any] | None = None
+    guardrails: dict[str, Any] | None = None
     interface: dict[str, Any] | None = None
+    model_node_ids: list[str] | None = None
     deploy: bool = False
 
 
 def parse_register(body: Mapping[str, Any], *, deploy: bool = False, trusted_url: str = TRUSTED_URL) -> RegisterRequest:
     """Check a register body. Raises InvalidRequest and NotFound (a remote model's connector)."""
-    function = _chosen(FunctionName, body.get("function_name"), "Wrong function name") or FunctionName.TEXT_EMBEDDING
-    model_format = _chosen(ModelFormat, body.get("model_format"), "Wrong model format")
-    config = _config(body.get("model_config"), function if _function_first(body) else None)
+    document = read_fields(body) | {"deploy": deploy, "url": body.get("url")}
+    function, model_format = document["function_name"], document["model_format"]
+    document["model_node_ids"] = model_fields.texts("model_node_ids", body.get("model_node_ids"))
     if body.get("name") is None:
         raise InvalidRequest("model name is null")
     if function is FunctionName.REMOTE:
@@ -71,11 +61,9 @@ def parse_register(body: Mapping[str, Any], *, deploy: bool = False, trusted_url
         raise InvalidRequest(f"{function} models cannot be registered")
     if model_format is None:
         raise InvalidRequest("model format is null")
-    if body.get("url") is not None and config is None and function not in _WITHOUT_CONFIG:
+    if document["url"] is not None and document["model_config"] is None and needs_config(function, model_format):
         raise InvalidRequest("model config is null")
-    _refuse_access_fields(body)
-    document = {name: body.get(name) for name in RegisterRequest.__dataclass_fields__}
-    document |= {"function_name": function, "model_format": model_format, "model_config": config, "deploy": deploy}
+    refuse_access_fields(body)
     request = from_document(RegisterRequest, document)
     check_text("Model name", request.name, required=True)
     check_text("Model description", request.description)
@@ -84,13 +72,50 @@ def parse_register(body: Mapping[str, Any], *, deploy: bool = False, trusted_url
     return request
 
 
-def _chosen(kind: Callable[[str], E], value: Any, problem: str) -> E | None:
-    if value is None:
-        return None
-    try:
-        return kind(str(value).upper())
-    except ValueError as error:
-        raise InvalidRequest(problem) from error
+def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that registering by URL and by chunks share, as a model document keeps them.
+
+    Raises InvalidRequest, WrongToken.
+    """
+    function = model_fields.function_name(body.get("function_name")) or FunctionName.TEXT_EMBEDDING
+    model_format = model_fields.model_format(body.get("model_format"))
+    config = model_fields.model_config(body.get("model_config"), function)
+    check_config(config, function if _function_first(body) else None, model_format)
+    return {
+        "name": body.get("name"),
+        "function_name": function,
+        "version": body.get("version"),
+        "description": body.get("description"),
+        "model_group_id": body.get("model_group_id") or None,
+        "model_format": model_format,
+        "model_content_hash_value": body.get("model_content_hash_value"),
+        "model_config": config,
+        "is_enabled": body.get("is_enabled"),
+        "rate_limiter": model_fields.rate_limiter(body.get("rate_limiter")),
+        "deploy_setting": model_fields.deploy_setting(body.get("deploy_setting")),
+        "guardrails": model_fields.guardrails(body.get("guardrails")),
+        "interface": model_fields.interface(body.get("interface")),
+    }
+
+
+def needs_config(function: FunctionName, model_format: ModelFormat | None) -> bool:
+    """Whether a model must come with a `model_config`; one in SAFETENSORS brings its own."""
+    return function not in _WITHOUT_CONFIG and model_format is not ModelFormat.SAFETENSORS
+
+
+def check_config(
+    config: Mapping[str, Any] | None, function: FunctionName | None, model_format: ModelFormat | None
+) -> None:
+    """Raises InvalidRequest for what the config of this function lacks; None: the function is not known yet."""
+    if config is None or model_format is ModelFormat.SAFETENSORS:
+        return
+    if "model_type" not in config:
+        raise InvalidRequest("model type is null")
+    if function is FunctionName.TEXT_EMBEDDING and "embedding_dimension" not in config:
+        raise InvalidRequest("embedding dimension is null")
+    framed = function in (FunctionName.TEXT_EMBEDDING, FunctionName.QUESTION_ANSWERING)
+    if framed and "framework_type" not in config:
+        raise InvalidRequest("framework type is null")
 
 
 def _function_first(body: Mapping[str, Any]) -> bool:
@@ -112,60 +137,10 @@ def _refuse_remote(body: Mapping[str, Any]) -> None:
     raise InvalidRequest("Connectors are not available on this bridge yet.")
 
 
-def _refuse_access_fields(body: Mapping[str, Any]) -> None:
+def refuse_access_fields(body: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest: access fields mean nothing without the security plugin."""
     if any(body.get(name) for name in ("access_mode", "backend_roles", "add_all_backend_roles")):
         raise InvalidRequest(
             "You cannot specify model access control parameters because the Security plugin or model access control"
             " is disabled on your cluster."
         )
-
-
-def _config(value: Any, function: FunctionName | None) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise Unparsable("Failed to parse object: expecting token of type [START_OBJECT] but found a value")
-    config = {name: _scalar(value[name], kind) for name, kind in _CONFIG_KEYS.items() if value.get(name) is not None}
-    framework = _chosen(FrameworkType, config.get("framework_type"), "Wrong framework type")
-    pooling = _chosen(PoolingMode, config.get("pooling_mode"), "Wrong pooling method")
-    _check_config(config, function, framework)
-    if framework is not None:
-        config["framework_type"] = framework.value
-    if pooling is not None:
-        config["pooling_mode"] = pooling.value
-    return config
-
-
-def _check_config(config: Mapping[str, Any], function: FunctionName | None, framework: FrameworkType | None) -> None:
-    if function in (None, FunctionName.TEXT_EMBEDDING) and "model_type" not in config:
-        raise InvalidRequest("model type is null")
-    if function is FunctionName.TEXT_EMBEDDING and "embedding_dimension" not in config:
-        raise InvalidRequest("embedding dimension is null")
-    if function in (FunctionName.TEXT_EMBEDDING, FunctionName.QUESTION_ANSWERING) and framework is None:
-        raise InvalidRequest("framework type is null")
-
-
-def _scalar(value: Any, kind: type[Any]) -> Any:
-    if kind is dict:
-        if not isinstance(value, dict):
-            raise Unparsable("Failed to parse object: expecting token of type [START_OBJECT] but found a value")
-        return value
-    return from_document(_BOXES[kind], {"value": value}).value
-
-
-@dataclass(frozen=True)
-class _Text:
-    value: str
-
-
-@dataclass(frozen=True)
-class _Integer:
-    value: int
-
-
-@dataclass(frozen=True)
-class _Switch:
-    value: bool
-
-
-_BOXES: dict[type[Any], type[Any]] = {str: _Text, int: _Integer, bool: _Switch}
