@@ -14,6 +14,7 @@ from aiohttp import web
 from bridge import __version__
 from bridge.app.connection import cluster_config
 from bridge.app.machine import machine
+from bridge.domain.cluster_settings import ClusterSettings
 from bridge.domain.node import Node as NodeDocument
 from bridge.errors import Unavailable
 from bridge.models.download import Downloader, DownloadLimits
@@ -35,6 +36,7 @@ from bridge.rest.routes import identity_middleware
 from bridge.rest.services import Services
 from bridge.settings import Settings
 from bridge.store.cluster import Cluster
+from bridge.store.live_settings import LiveSettings
 from bridge.store.stores import IndexNames, Stores
 from bridge.tasks.queue import TaskQueue
 from bridge.tasks.worker import Worker
@@ -52,6 +54,7 @@ class Ground:
         self.identity = NodeIdentity(settings.folder)
         self.node_id = self.identity.acquire()
         self.token = secrets.token_urlsafe(24)
+        self.settings_now = _cluster_settings(settings, self.stores)
         self.queue = TaskQueue(self.stores.tasks, self.stores.claims, node_id=self.node_id, lease=settings.lease)
 
     async def close(self) -> None:
@@ -59,6 +62,12 @@ class Ground:
         await self.identities.close()
         await self.cluster.close()
         self.identity.release()
+
+
+def _cluster_settings(settings: Settings, stores: Stores) -> LiveSettings:
+    base = ClusterSettings(trusted_url_regex=settings.trusted_url_regex)
+    forbidden = frozenset() if settings.allow_model_urls else frozenset({"allow_registering_model_via_url"})
+    return LiveSettings(stores.config, base=base, forbidden=forbidden)
 
 
 def _inference(settings: Settings) -> InferenceProcess:
@@ -101,6 +110,7 @@ def _runtime(settings: Settings, ground: Ground, inference: InferenceProcess | N
         lease=settings.lease,
         deploy_seconds=settings.deploy_timeout,
         interval=settings.sync_every,
+        settings=ground.settings_now,
     )
 
 
@@ -183,6 +193,7 @@ class Bridge:
             internal_token=self.ground.token,
             trusted_url=self.settings.trusted_url_regex,
             allow_register_by_url=self.settings.allow_model_urls,
+            settings=self.ground.settings_now,
         )
 
 

@@ -127,6 +127,8 @@ class Life:
     async def _run_parts(self) -> None:
         bridge, start = self._bridge, self._background.start
         bridge.health.wait_for("start", "starting the parts")
+        await bridge.ground.settings_now.refresh()
+        start(bridge.ground.settings_now.run(), name="settings")
         if bridge.inference is not None:
             bridge.health.ask(self._inference_reasons)
             await bridge.inference.start()
@@ -176,6 +178,7 @@ class Life:
         await bridge.models.stop()
         if bridge.inference is not None:
             await bridge.inference.stop()
+        bridge.ground.settings_now.stop()
         await self._background.close()
         if bridge.proxy is not None:
             await bridge.proxy.close()

@@ -6,10 +6,27 @@ reason stands at the field and in docs/compatibility.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Protocol
 
-PREFIX = "plugins.ml_commons."
+from bridge.domain.setting_rules import PREFIX, RULES, Rule, Scope, SettingValue, SettingValues, read
+from bridge.errors import InvalidRequest
+
+TRUSTED_CONNECTOR_ENDPOINTS = (
+    r"^https://runtime\.sagemaker\..*[a-z0-9-]\.amazonaws\.com/.*$",
+    r"^https://api\.sagemaker\..*[a-z0-9-]\.amazonaws\.com/.*$",
+    r"^https://api\.openai\.com/.*$",
+    r"^https://api\.cohere\.ai/.*$",
+    r"^https://api\.deepseek\.com/.*$",
+    r"^https://generativelanguage\.googleapis\.com/.*$",
+    r"^https://bedrock-runtime\..*[a-z0-9-]\.amazonaws\.com/.*$",
+    r"^https://bedrock-agent-runtime\..*[a-z0-9-]\.amazonaws\.com/.*$",
+    r"^https://bedrock\..*[a-z0-9-]\.amazonaws\.com/.*$",
+    r"^https://textract\..*[a-z0-9-]\.amazonaws\.com$",
+    r"^https://comprehend\..*[a-z0-9-]\.amazonaws\.com$",
+    r"^https://rekognition(-fips)?\..*[a-z0-9-]\.amazonaws\.com$",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +45,8 @@ class ClusterSettings:
     trusted_url_regex: str = r"^(https?|ftp|file|s3)://[-a-zA-Z0-9+&@#/%?=~_|!:,.;]*[-a-zA-Z0-9+&@#/%=~_|]"
     native_memory_threshold: int = 90
     jvm_heap_memory_threshold: int = 85
+    # Bytes; ML Commons has 5gb. A full disk is no reason to refuse a predict that writes nothing.
+    disk_free_space_threshold: int = 0
     exclude_nodes__name: str = ""
     # Both are what the bridge is for; ML Commons has False.
     allow_custom_deployment_plan: bool = True
@@ -42,10 +61,50 @@ class ClusterSettings:
     local_model_enabled: bool = True
     model_access_control_enabled: bool = False
     connector_access_control_enabled: bool = False
-    trusted_connector_endpoints_regex: tuple[str, ...] = ()
+    trusted_connector_endpoints_regex: tuple[str, ...] = TRUSTED_CONNECTOR_ENDPOINTS
     connector_private_ip_enabled: bool = False
     controller_enabled: bool = True
     safe_delete_model: bool = False
+
+
+def field_of(key: str) -> str:
+    """The field that holds a whole key, whether or not there is one."""
+    return key.removeprefix(PREFIX).replace(".", "_")
+
+
+def with_values(base: ClusterSettings, values: SettingValues) -> ClusterSettings:
+    """`base` with the values of the keys that have a field; a value that no rule allows (any more) is left out."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        rule = RULES.get(key.removeprefix(PREFIX))
+        if rule is None or field_of(key) not in _names() or rule.scope is not Scope.DYNAMIC:
+            continue
+        try:
+            found[field_of(key)] = read(key, rule, value)
+        except InvalidRequest:
+            continue
+    return replace(base, **found)
+
+
+def defaults(base: ClusterSettings) -> dict[str, SettingValue]:
+    """Every key with its default as the cluster prints defaults; those of `base` where it has a field."""
+    return {PREFIX + name: _default(name, rule, base) for name, rule in RULES.items()}
+
+
+def _default(name: str, rule: Rule, base: ClusterSettings) -> SettingValue:
+    value = getattr(base, field_of(name), None)
+    if value is None:
+        return rule.default
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return value
+    return f"{value}b" if name == "disk_free_space_threshold" else str(value)
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(field.name for field in fields(ClusterSettings))
 
 
 class CurrentSettings(Protocol):

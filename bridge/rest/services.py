@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model
 from bridge.models.access import Access
 from bridge.models.deploy import Deployer
@@ -37,6 +38,7 @@ class Services:
     internal_token: str
     trusted_url: str = TRUSTED_URL
     allow_register_by_url: bool = True
+    settings: CurrentSettings = field(default_factory=FixedSettings)
 
 
 SERVICES = web.AppKey("services", Services)
