@@ -28,7 +28,7 @@ _WITHOUT_CONFIG = (FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterRequest:
-    """A checked request; it travels as the input of the REGISTER_MODEL task. `version` names a pretrained model only."""
+    """A checked request; it travels as the input of the REGISTER_MODEL task. `version` counts for pretrained models."""
 
     name: str
     function_name: FunctionName = FunctionName.TEXT_EMBEDDING

@@ -119,24 +119,31 @@ class ClusterDocuments(Generic[T]):
         exclude: Sequence[str] = (),
     ) -> Sequence[Stored[T]]:
         """See Documents.search; a document that cannot be read as T is left out and logged."""
-        asked = query if self._only is None else {"bool": {"filter": [query, self._only]}}
-        body: dict[str, Any] = {"query": asked, "size": min(size, MAX_SIZE), "seq_no_primary_term": True}
-        body["track_total_hits"] = False
+        body: dict[str, Any] = {"seq_no_primary_term": True}
         if sort:
             body["sort"] = list(sort)
         if exclude:
             body["_source"] = {"excludes": list(exclude)}
-        params = {"allow_partial_search_results": "false", "preference": "_primary"}
-        answer = await self.cluster.attempt("POST", f"/{self.index}/_search", params=params, body=body)
-        if answer.status == 404 and _absent(answer.body):
-            return []
-        hits = self._accepted(answer)["hits"]["hits"]
-        found = (self._read(hit) for hit in hits)
+        found = [self._read(hit) for hit in await self._hits(query, size, body)]
         return [stored for stored in found if stored is not None]
+
+    async def ids(self, query: Mapping[str, Any], *, size: int = MAX_SIZE) -> Sequence[str]:
+        """See Documents.ids."""
+        return [str(hit["_id"]) for hit in await self._hits(query, size, {"_source": False})]
 
     async def refresh(self) -> None:
         """See Documents.refresh."""
         await self.cluster.request("POST", f"/{self.index}/_refresh")
+
+    async def _hits(self, query: Mapping[str, Any], size: int, more: Mapping[str, Any]) -> list[dict[str, Any]]:
+        asked = query if self._only is None else {"bool": {"filter": [query, self._only]}}
+        body = {"query": asked, "size": min(size, MAX_SIZE), "track_total_hits": False, **more}
+        params = {"allow_partial_search_results": "false", "preference": "_primary"}
+        answer = await self.cluster.attempt("POST", f"/{self.index}/_search", params=params, body=body)
+        if answer.status == 404 and _absent(answer.body):
+            return []
+        hits: list[dict[str, Any]] = self._accepted(answer)["hits"]["hits"]
+        return hits
 
     def _path(self, id: str) -> str:
         return f"/{self.index}/_doc/{quote(id, safe='')}"

@@ -69,6 +69,10 @@ class Documents(Protocol[T]):
         """At most `size` documents; `exclude` names source fields that are not to be sent."""
         ...
 
+    async def ids(self, query: Mapping[str, Any], *, size: int = 10_000) -> Sequence[str]:
+        """Ids of at most `size` documents, without reading them: chunks are large."""
+        ...
+
     async def refresh(self) -> None:
         """Make all writes visible to searches."""
         ...

@@ -101,24 +101,35 @@ class InMemoryDocuments(Generic[T]):
     ) -> Sequence[Stored[T]]:
         """See Documents.search; `exclude` takes top-level names."""
         await asyncio.sleep(0)
-        source = self._now if self._instant else self._seen
-        decoded = {key: loads(raw) for key, (_, raw) in source.items()}
-        found = [
-            (key, document)
-            for key, document in decoded.items()
-            if matches(query, key, document) and (self._only is None or matches(self._only, key, document))
-        ]
+        found = self._found(query)
         if sort:
             found.sort(key=sort_key(sort))
+        source = self._searched()
         hits = []
         for key, document in found[:size]:
             kept = {name: value for name, value in document.items() if name not in exclude}
             hits.append(Stored(key, from_document(self._kind, kept), source[key][0]))
         return hits
 
+    async def ids(self, query: Mapping[str, Any], *, size: int = 10_000) -> Sequence[str]:
+        """See Documents.ids."""
+        await asyncio.sleep(0)
+        return [key for key, _ in self._found(query)[:size]]
+
     async def refresh(self) -> None:
         """See Documents.refresh."""
         self._seen = dict(self._now)
+
+    def _searched(self) -> dict[str, tuple[Version, bytes]]:
+        return self._now if self._instant else self._seen
+
+    def _found(self, query: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        decoded = {key: loads(raw) for key, (_, raw) in self._searched().items()}
+        return [
+            (key, document)
+            for key, document in decoded.items()
+            if matches(query, key, document) and (self._only is None or matches(self._only, key, document))
+        ]
 
     def _check(self, id: str, version: Version) -> None:
         found = self._now.get(id)

@@ -173,6 +173,7 @@ async def test_queries(claims: Documents[Claim], query: dict[str, Any], places: 
     await claims.refresh()
     found = await claims.search(query, sort=[{"place": "asc"}])
     assert [stored.value.place for stored in found] == places
+    assert sorted(await claims.ids(query)) == [f"c{place}" for place in places]
     assert [stored.value.place for stored in await claims.search(query, size=1, sort=[{"place": "desc"}])] == places[
         -1:
     ]
