@@ -14,6 +14,7 @@
     |  `- ClusterUnavailable        503  the cluster did not give a whole, readable answer: retry, never a state
     |- ClusterError                 its own status; the cluster's answer, passed on untouched
     |- EngineError                  500  engine_exception: a model file or a run failed
+    |- RemoteServiceError           the status that a remote model's service answered with
     `- ClaimLost                    409  the lease went to somebody else: drop the result, tell nobody
 
 Each error knows its HTTP status and OpenSearch type; `kind` may be given for one occurrence where ML Commons
@@ -131,6 +132,16 @@ class EngineError(BridgeError):
     default_kind = "engine_exception"
 
 
+class RemoteServiceError(BridgeError):
+    """The service behind a connector refused or did not answer; `remote_status` goes to the client."""
+
+    default_kind = "status_exception"
+
+    def __init__(self, reason: str, *, remote_status: int, kind: str | None = None, **details: Any) -> None:
+        super().__init__(reason, kind=kind, **details)
+        self.remote_status = remote_status
+
+
 class ClaimLost(Conflict):
     """A stale holder's write was refused."""
 
@@ -154,6 +165,8 @@ def reason_in(body: Any) -> str | None:
 
 def status_of(error: BridgeError) -> int:
     """The HTTP status a client gets."""
+    if isinstance(error, RemoteServiceError):
+        return error.remote_status
     return error.cluster_status if isinstance(error, ClusterError) else error.status
 
 
@@ -162,4 +175,6 @@ def error_body(error: BridgeError) -> Any:
     if isinstance(error, ClusterError):
         return error.body
     cause = {"type": error.kind, "reason": error.reason, **error.details}
-    return {"error": {"root_cause": [cause], **cause}, "status": error.status}
+    # What a failure was caused by stands beside its root, not in it.
+    root = {name: value for name, value in cause.items() if name != "caused_by"}
+    return {"error": {"root_cause": [root], **cause}, "status": status_of(error)}

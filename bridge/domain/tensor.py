@@ -71,10 +71,15 @@ class QuestionAnsweringInput:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteInput:
-    """Input of a remote model: what the connector's templates are filled with; `action_type` None means `predict`."""
+    """Input of a remote model: what the connector's templates are filled with; `action_type` None means `predict`.
+
+    `templates` names parameters that the author of a pipeline wrote (`model_config`): `${parameters.x}` and
+    `${parameters.x.toString()}` in them are filled. In any other value they are plain text.
+    """
 
     parameters: dict[str, Any]
     action_type: str | None = None
+    templates: frozenset[str] = frozenset()
 
 
 LocalInput: TypeAlias = TextDocsInput | TextSimilarityInput | QuestionAnsweringInput
