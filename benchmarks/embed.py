@@ -30,6 +30,7 @@ import numpy as np
 import onnxruntime
 import psutil
 
+from bridge.domain.tensor import TextDocsInput
 from bridge.engines.session import Encoded, Inputs, ModelSpec
 from bridge.engines.tokenizer import TextTokenizer
 from bridge.models.inference import InferenceProcess
@@ -137,7 +138,7 @@ class Engine:
         return self
 
     async def embed(self, batch: list[str]) -> Any:
-        return await self._process.predict("m", batch)
+        return await self._process.predict("m", TextDocsInput(text_docs=tuple(batch)))
 
     async def vectors(self, batch: list[str]) -> np.ndarray:
         return np.array([row[0].data for row in await self.embed(batch)])

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from bridge import metrics
 from bridge.engines.crew import Crew, Task
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.session import Encoded
+from bridge.engines.session import Encoded, Text
 
 T = TypeVar("T")
 
@@ -127,8 +127,8 @@ def plan_batches(lengths: Sequence[int], token_budget: int, max_texts: int) -> l
 class TextModel(Protocol[T]):
     """What a batcher needs of a model; both are called from several threads at once."""
 
-    def encode(self, texts: Sequence[str], kind: str | None = None) -> list[Encoded]:
-        """Token ids of each text."""
+    def encode(self, texts: Sequence[Text], kind: str | None = None) -> list[Encoded]:
+        """Token ids of each text; a lone text may come in several windows, which count as texts from then on."""
 
     def run(self, texts: Sequence[Encoded], *, lone: bool = False) -> list[T]:
         """One result per text, in order."""
@@ -141,7 +141,7 @@ class Job(Generic[T]):
     `deadline` is in seconds of the monotonic clock.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[Text]
     done: Callable[[Job[T]], None]
     kind: str | None = None
     deadline: float | None = None
@@ -257,6 +257,7 @@ class Batcher(Generic[T]):
             if job.over:
                 self._count(start - stop)
             else:
+                self._widen(job, len(encoded) - (stop - start))
                 for index, text in enumerate(encoded, start):
                     self._pool.add(len(text), _Item(job, index, text))
             # A text that is alone stays with this thread: another one would find it busy and not treat it as lone.
@@ -265,6 +266,12 @@ class Batcher(Generic[T]):
             self._settled.notify_all()
         if fresh_fault:
             job.done(job)
+
+    def _widen(self, job: Job[T], more: int) -> None:
+        """Make room for the windows that a job's only text came in. The lock is held."""
+        job.rows += [None] * more
+        job.missing += more
+        self._count(more)
 
     def _run(self, items: Sequence[_Item[T]], lone: bool) -> None:
         late = {id(item.job): item.job for item in items if not item.job.over and _late(item.job)}

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, PoolingMode
+from bridge.domain.tensor import LocalInput, TextDocsInput
 from bridge.engines.devices import Device
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.engines.onnx import OnnxEngine, OnnxSession
 from bridge.engines.pooling import Floats, normalized, pool
-from bridge.engines.session import Array, Encoded, Inputs, ModelSpec, Output, Session
+from bridge.engines.session import Array, Encoded, Inputs, ModelSpec, Output, Said, Session, Text
+from bridge.engines.targets import Targets
 from bridge.engines.tokenizer import TextTokenizer
 from bridge.engines.torchscript import TorchScriptEngine
 
 SENTENCE_EMBEDDING = "sentence_embedding"
 WARM_UP = "warm up sentence"
+
 
 Row = tuple[Output, ...]
 """The tensors of one text, without the batch axis."""
@@ -43,19 +46,38 @@ class EmbeddingModel:
     dimension: int
     with_bytes: bool
 
-    def encode(self, texts: Sequence[str], kind: str | None = None) -> list[Encoded]:
+    def texts(self, input: LocalInput) -> Sequence[Text]:
+        """What to tokenise. Raises EngineFault(BAD_INPUT)."""
+        return docs_of(input).text_docs
+
+    def encode(self, texts: Sequence[Text], kind: str | None = None) -> list[Encoded]:
         """Token ids of each text, with the prefix of this kind of call put before it."""
         prefix = self.spec.prefix(kind)
-        return self.tokenizer.encode([prefix + text for text in texts] if prefix else texts)
+        return self.tokenizer.encode([f"{prefix}{text}" for text in texts])
 
     def run(self, texts: Sequence[Encoded], *, lone: bool = False) -> list[Row]:
         """One row per text, in order. Raises EngineFault(RUN_FAILED)."""
         inputs = Inputs.padded(texts, self.tokenizer.pad_id)
         return self.finish(self.session.run(inputs, lone=lone), inputs)
 
+    def answer(self, input: LocalInput, rows: Sequence[Row]) -> list[Sequence[Output | Said | None]]:
+        """The rows as the caller wants them."""
+        asked = docs_of(input)
+        targets = Targets.of(asked)
+        if self.with_bytes and asked.return_bytes:
+            rows = [tuple(replace(output, with_bytes=True) for output in row) for row in rows]
+        return [targets.apply(row) for row in rows]
+
     def close(self) -> None:
         """Free the model; no run may be in progress."""
         self.session.close()
+
+
+def docs_of(input: LocalInput) -> TextDocsInput:
+    """The input of a function that takes texts. Raises EngineFault(BAD_INPUT) for another function's."""
+    if not isinstance(input, TextDocsInput):
+        raise EngineFault(FaultCode.BAD_INPUT, "This model takes text_docs.")
+    return input
 
 
 def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bool = True) -> EmbeddingModel:

@@ -18,6 +18,7 @@ class FaultCode(StrEnum):
     DEADLINE = "deadline"
     RUN_FAILED = "run_failed"
     BAD_FRAME = "bad_frame"
+    BAD_INPUT = "bad_input"
 
 
 class EngineFault(EngineError):

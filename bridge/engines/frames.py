@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from bridge.engines.session import Array, Output
+from bridge.engines.session import Array, Output, Said
 
 PREFIX = struct.Struct("<II")
 MAX_HEADER = 256 << 20
@@ -80,24 +80,26 @@ class Packed:
         return sum(chunk.nbytes for chunk in self.chunks)
 
 
-Row = Sequence[Output | None]
+Row = Sequence[Output | Said | None]
 """One text's tensors; None where a filter took one away."""
 
 
 def pack(rows: Sequence[Row]) -> Packed:
     """Describe rows once when all look alike (arrays stacked per tensor), else one by one."""
     shapes = [[_described(output) for output in row] for row in rows]
-    if rows and all(shape == shapes[0] for shape in shapes):
+    if rows and not any(isinstance(output, Said) for output in rows[0]) and all(shape == shapes[0] for shape in shapes):
         columns = [
             np.stack([row[place].array for row in rows])  # type: ignore[union-attr]
             for place, described in enumerate(shapes[0])
             if described is not None
         ]
         return Packed({"n": len(rows), "tensors": shapes[0]}, [_bytes(column) for column in columns])
-    return Packed({"rows": shapes}, [_bytes(output.array) for row in rows for output in row if output is not None])
+    return Packed(
+        {"rows": shapes}, [_bytes(output.array) for row in rows for output in row if isinstance(output, Output)]
+    )
 
 
-def unpack(description: Mapping[str, Any], payload: bytes | memoryview) -> list[list[Output | None]]:
+def unpack(description: Mapping[str, Any], payload: bytes | memoryview) -> list[list[Output | Said | None]]:
     """The rows `pack` was given; arrays are read-only views onto the payload. Raises BadFrame."""
     reader = _Reader(memoryview(payload))
     try:
@@ -111,14 +113,14 @@ def unpack(description: Mapping[str, Any], payload: bytes | memoryview) -> list[
     return rows
 
 
-def _uniform(count: int, described: Sequence[Any], reader: _Reader) -> list[list[Output | None]]:
-    columns: list[Iterable[Output | None]] = []
+def _uniform(count: int, described: Sequence[Any], reader: _Reader) -> list[list[Output | Said | None]]:
+    columns: list[Iterable[Output | Said | None]] = []
     for entry in described:
         if entry is None:
             columns.append([None] * count)
         else:
             block = reader.array(entry["data_type"], (count, *entry["shape"]))
-            columns.append([Output(entry["name"], part) for part in block])
+            columns.append([Output(entry["name"], part, "bytes" in entry) for part in block])
     return [list(row) for row in zip(*columns, strict=True)] if columns else [[] for _ in range(count)]
 
 
@@ -133,10 +135,12 @@ class _Reader:
         self._at += count * dtype.itemsize
         return found
 
-    def output(self, entry: Mapping[str, Any] | None) -> Output | None:
+    def output(self, entry: Mapping[str, Any] | None) -> Output | Said | None:
         if entry is None:
             return None
-        return Output(entry["name"], self.array(entry["data_type"], tuple(entry["shape"])))
+        if "said" in entry:
+            return Said(**entry["said"])
+        return Output(entry["name"], self.array(entry["data_type"], tuple(entry["shape"])), "bytes" in entry)
 
     def finish(self) -> None:
         if self._at != self._payload.nbytes:
@@ -151,10 +155,13 @@ def data_type(array: Array) -> str:
         raise BadFrame(f"arrays of {array.dtype} cannot travel") from None
 
 
-def _described(output: Output | None) -> dict[str, Any] | None:
+def _described(output: Output | Said | None) -> dict[str, Any] | None:
     if output is None:
         return None
-    return {"name": output.name, "data_type": data_type(output.array), "shape": list(output.array.shape)}
+    if isinstance(output, Said):
+        return {"said": {name: value for name, value in vars(output).items() if value is not None}}
+    described = {"name": output.name, "data_type": data_type(output.array), "shape": list(output.array.shape)}
+    return {**described, "bytes": True} if output.with_bytes else described
 
 
 def _bytes(array: Array) -> memoryview:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bridge.domain.names import ModelFormat
-from bridge.engines import devices, embedding, memory, onnx, torchscript
+from bridge.domain.tensor import LocalInput, TextDocsInput
+from bridge.engines import devices, embedding, frames, memory, onnx, torchscript
 from bridge.engines.batching import Batcher, Job, Limits
 from bridge.engines.crew import Crew
 from bridge.engines.devices import Device
-from bridge.engines.embedding import EmbeddingModel, Row
+from bridge.engines.embedding import EmbeddingModel
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.session import ModelSpec, Output
+from bridge.engines.session import ModelSpec
 
 GPU_LIMITS = Limits(token_budget=16_384, max_texts=256, split=False)
 
@@ -26,9 +27,13 @@ class Deployed:
     """One loaded model; `memory_bytes` is an estimate, `seconds` what loading took."""
 
     model: EmbeddingModel
-    batcher: Batcher[Row]
+    batcher: Batcher[Any]
     memory_bytes: int
     seconds: float
+
+    def answer(self, input: LocalInput, job: Job[Any]) -> Sequence[frames.Row]:
+        """The rows of a call that has ended well, one per text. Raises EngineFault."""
+        return self.model.answer(input, [row for row in job.rows if row is not None])
 
     def close(self) -> None:
         """Fail what waits, finish what runs, free the model."""
@@ -49,22 +54,6 @@ class Deployed:
             "batches": self.batcher.batches_done,
             "failures": self.batcher.failures,
         }
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Which of a text's tensors are wanted: the union of names and positions; nothing named means all."""
-
-    names: tuple[str, ...] = ()
-    positions: tuple[int, ...] = ()
-
-    def apply(self, row: Sequence[Output]) -> list[Output | None]:
-        """The row with None in place of what is not wanted."""
-        if not self.names and not self.positions:
-            return list(row)
-        return [
-            output if output.name in self.names or place in self.positions else None for place, output in enumerate(row)
-        ]
 
 
 class Host:
@@ -124,18 +113,22 @@ class Host:
     def submit(
         self,
         model_id: str,
-        texts: Sequence[str],
-        done: Callable[[Job[Row]], None],
+        input: LocalInput,
+        done: Callable[[Deployed, Job[Any]], None],
         *,
-        kind: str | None = None,
         timeout: float | None = None,
-    ) -> tuple[Deployed, Job[Row]]:
-        """Queue a call; `done` gets the job later. Raises EngineFault(NOT_LOADED or QUEUE_FULL)."""
+    ) -> tuple[Deployed, Job[Any]]:
+        """Queue a call; `done` gets the job later. Raises EngineFault(NOT_LOADED, BAD_INPUT or QUEUE_FULL)."""
         deployed = self._models.get(model_id)
         if deployed is None:
             raise EngineFault(FaultCode.NOT_LOADED, f"model {model_id} is not loaded here")
         deadline = None if timeout is None else time.monotonic() + timeout
-        job = Job(texts=texts, done=done, kind=kind, deadline=deadline)
+        job: Job[Any] = Job(
+            texts=deployed.model.texts(input),
+            done=lambda job: done(deployed, job),
+            kind=input.kind if isinstance(input, TextDocsInput) else None,
+            deadline=deadline,
+        )
         deployed.batcher.submit(job)
         return deployed, job
 

@@ -16,17 +16,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from bridge.engines import frames, onnx
+from bridge.engines import frames, inputs, onnx
 from bridge.engines.batching import Job, Limits
-from bridge.engines.embedding import Row
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.host import Deployed, Host, Targets, explain_devices
+from bridge.engines.host import Deployed, Host, explain_devices
 from bridge.engines.session import ModelSpec
 
 _PR_SET_PDEATHSIG = 1
@@ -85,7 +84,7 @@ class Server:
 
     def __init__(self, connection: Connection, host: Host) -> None:
         self._connection, self._host = connection, host
-        self._jobs: dict[int, tuple[Deployed, Job[Row]]] = {}
+        self._jobs: dict[int, tuple[Deployed, Job[Any]]] = {}
         self._slow: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loader = threading.Thread(target=self._load_loop, name="loader", daemon=True)
         self._quick: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -151,26 +150,23 @@ class Server:
 
     def _predict(self, request: dict[str, Any]) -> None:
         number = int(request["id"])
-        wanted = request.get("targets") or {}
-        targets = Targets(tuple(wanted.get("names", ())), tuple(wanted.get("positions", ())))
+        asked = inputs.from_json(request["input"])
 
-        def done(job: Job[Row]) -> None:
+        def done(deployed: Deployed, job: Job[Any]) -> None:
             self._jobs.pop(number, None)
             if job.fault is not None:
                 self._refuse(request, job.fault)
             else:
-                self._send_rows(number, job, targets)
+                self._guarded(request, lambda r: self._send_rows(number, deployed.answer(asked, job)))
 
-        deployed, job = self._host.submit(
-            str(request["model_id"]), request["texts"], done, kind=request.get("kind"), timeout=request.get("timeout")
-        )
+        deployed, job = self._host.submit(str(request["model_id"]), asked, done, timeout=request.get("timeout"))
         self._jobs[number] = (deployed, job)
         if job.over:  # done before it was noted
             self._jobs.pop(number, None)
 
-    def _send_rows(self, number: int, job: Job[Row], targets: Targets) -> None:
+    def _send_rows(self, number: int, rows: Sequence[frames.Row]) -> None:
         try:
-            packed = frames.pack([targets.apply(row) for row in job.rows if row is not None])
+            packed = frames.pack(rows)
             self._connection.send({"id": number, "ok": True, **packed.description}, packed.chunks)
         except frames.BadFrame as error:
             self._refuse({"id": number}, EngineFault(FaultCode.RUN_FAILED, str(error)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,10 +100,27 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Output:
-    """One named output array of a run; the first axis is the batch."""
+    """One named output array: of a run (the first axis is the batch), or of one text.
+
+    `with_bytes` says that the answer gives its raw bytes beside the numbers.
+    """
 
     name: str
     array: Array
+    with_bytes: bool = False
+
+
+@dataclass(frozen=True)
+class Said:
+    """An output of one text that is no array: a text, or a JSON object."""
+
+    name: str | None = None
+    result: str | None = None
+    data_as_map: dict[str, Any] | None = None
+
+
+Text: TypeAlias = str | tuple[str, str]
+"""What is tokenised together: a text, or a pair of texts."""
 
 
 class Session(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bridge.engines.inputs import whole
 from bridge.engines.session import Encoded
 
 DEFAULT_MAX_TOKENS = 512
@@ -44,14 +45,3 @@ class TextTokenizer:
         """One result per text, in order; the interpreter lock is free while it works."""
         encodings = self._tokenizer.encode_batch_fast([whole(text) for text in texts])
         return [Encoded(encoding.ids, encoding.type_ids) for encoding in encodings]
-
-
-def whole(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair: JSON can carry one, but it is no Unicode text."""
-    if text.isascii():
-        return text
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

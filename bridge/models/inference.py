@@ -9,7 +9,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ import structlog
 
 from bridge import metrics
 from bridge.background import Background
-from bridge.domain.tensor import ModelTensor
-from bridge.engines import frames
+from bridge.domain.tensor import LocalInput, ModelTensor
+from bridge.engines import frames, inputs
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.session import ModelSpec, Output
-from bridge.engines.tokenizer import whole
-from bridge.errors import BridgeError, TooManyRequests, Unavailable
+from bridge.engines.session import ModelSpec, Output, Said
+from bridge.errors import BridgeError, InvalidRequest, TooManyRequests, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -155,27 +154,16 @@ class InferenceProcess:
     async def predict(
         self,
         model_id: str,
-        texts: Sequence[str],
+        input: LocalInput,
         *,
-        kind: str | None = None,
-        target_response: Sequence[str] = (),
-        target_response_positions: Sequence[int] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - the child needs it too, to skip what is late
     ) -> list[list[ModelTensor]]:
         """The tensors of each text, in order; data are views onto the answer, empty tensors where filtered away.
 
         Raises TooManyRequests when the model's queue is full, Unavailable when the process is down, died, or does not
-        answer within `timeout` seconds, EngineFault for the rest.
+        answer within `timeout` seconds, InvalidRequest for another function's input, EngineFault for the rest.
         """
-        request: dict[str, Any] = {
-            "op": "predict",
-            "model_id": model_id,
-            "texts": [whole(t) for t in texts],
-            "kind": kind,
-        }
-        request["timeout"] = timeout
-        if target_response or target_response_positions:
-            request["targets"] = {"names": list(target_response), "positions": list(target_response_positions)}
+        request = {"op": "predict", "model_id": model_id, "input": inputs.to_json(input), "timeout": timeout}
         head, payload = await self._ask(self._ready(), request, None if timeout is None else timeout + 1.0)
         return [[_tensor(output) for output in row] for row in frames.unpack(head, payload)]
 
@@ -350,15 +338,23 @@ def _error(head: Mapping[str, Any]) -> BridgeError:
         code = FaultCode.RUN_FAILED
     if code is FaultCode.QUEUE_FULL:
         return TooManyRequests(reason)
+    if code is FaultCode.BAD_INPUT:
+        return InvalidRequest(reason)
     if code in (FaultCode.DEADLINE, FaultCode.CANCELLED):
         return Unavailable(reason)
     return EngineFault(code, reason)
 
 
-def _tensor(output: Output | None) -> ModelTensor:
+def _tensor(output: Output | Said | None) -> ModelTensor:
     if output is None:
         return ModelTensor()
+    if isinstance(output, Said):
+        return ModelTensor(name=output.name, result=output.result, data_as_map=output.data_as_map)
     array = output.array
     return ModelTensor(
-        name=output.name, data_type=frames.data_type(array), shape=tuple(array.shape), data=array.reshape(-1)
+        name=output.name,
+        data_type=frames.data_type(array),
+        shape=tuple(array.shape),
+        data=array.reshape(-1),
+        byte_buffer=array.tobytes() if output.with_bytes else None,
     )

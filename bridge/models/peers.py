@@ -12,7 +12,8 @@ from urllib.parse import quote
 import aiohttp
 
 from bridge.domain.node import HeldState, Node
-from bridge.domain.tensor import MLInput, MLOutput
+from bridge.domain.tensor import LocalInput, MLInput, MLOutput, RemoteInput
+from bridge.engines import inputs
 from bridge.errors import (
     BridgeError,
     EngineError,
@@ -24,7 +25,7 @@ from bridge.errors import (
 )
 from bridge.models import tensor_frame
 from bridge.models.states import report_of
-from bridge.wire import dumps, loads, to_document
+from bridge.wire import dumps, loads
 
 PATH = "/_bridge/internal/predict/"
 _CONNECT_SECONDS = 2.0
@@ -37,6 +38,13 @@ class NotHeld(Unavailable):
 
 class PeerLost(Unavailable):
     """The node did not answer: ask another."""
+
+
+def local_input(input: MLInput) -> LocalInput:
+    """The input, of a kind that models on ML nodes take. Raises InvalidRequest (ML Commons: 500)."""
+    if isinstance(input, RemoteInput):
+        raise InvalidRequest("A local model takes texts, not the parameters of a remote one.")
+    return input
 
 
 class Peers:
@@ -64,7 +72,7 @@ class Peers:
         url = f"{base if '://' in base else 'http://' + base}{PATH}{quote(model_id, safe='')}"
         limit = aiohttp.ClientTimeout(total=seconds + 1.0, sock_connect=_CONNECT_SECONDS)
         headers = {"Authorization": f"Bearer {node.token or ''}", "Content-Type": "application/json"}
-        body = dumps({**to_document(input), "seconds": seconds})
+        body = dumps({**inputs.to_json(local_input(input)), "seconds": seconds})
         with self._counted(node_id):
             try:
                 async with self._open().post(url, data=body, headers=headers, timeout=limit) as answer:

@@ -10,13 +10,13 @@ from bridge import metrics
 from bridge.domain.caller import Caller
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName, ModelState
-from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors, TextDocsInput
+from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.errors import BridgeError, Forbidden, InvalidRequest, NotFound, Unavailable
 from bridge.models.held import Inference
 from bridge.models.known import KnownModels
 from bridge.models.node import LiveNodes
-from bridge.models.peers import NotHeld, PeerLost, Peers
+from bridge.models.peers import NotHeld, PeerLost, Peers, local_input
 from bridge.models.predictor import PREDICT_SECONDS, Guard, RemoteModels
 from bridge.store.documents import Stored
 
@@ -88,17 +88,8 @@ class RoutedPredictor:
         """Run on this node only; what other nodes call. Raises NotHeld when this node does not have the model."""
         if self._inference is None or self._holder is None or not self._holder.holds(model_id):
             raise NotHeld(NOT_READY)
-        if not isinstance(input, TextDocsInput):
-            raise InvalidRequest("This input does not fit the model.")
         try:
-            rows = await self._inference.predict(
-                model_id,
-                input.text_docs,
-                kind=input.kind,
-                target_response=input.target_response,
-                target_response_positions=input.target_response_positions,
-                timeout=deadline,
-            )
+            rows = await self._inference.predict(model_id, local_input(input), timeout=deadline)
         except EngineFault as fault:
             if fault.code is FaultCode.NOT_LOADED:
                 raise NotHeld(NOT_READY) from fault
@@ -175,4 +166,4 @@ class RoutedPredictor:
 
 def _kept(row: list[ModelTensor]) -> tuple[ModelTensor, ...]:
     """Without the tensors that the caller filtered away."""
-    return tuple(tensor for tensor in row if tensor.name is not None or tensor.data is not None or tensor.result)
+    return tuple(tensor for tensor in row if any(value is not None for value in vars(tensor).values()))

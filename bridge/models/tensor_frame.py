@@ -22,7 +22,7 @@ def encode(output: MLOutput) -> bytes:
         row = []
         for tensor in result.output:
             described: dict[str, Any] = {"name": tensor.name, "data_type": tensor.data_type, "result": tensor.result}
-            described["map"] = tensor.data_as_map
+            described |= {"map": tensor.data_as_map, "bytes": tensor.byte_buffer is not None}
             if tensor.data is not None:
                 data = np.ascontiguousarray(tensor.data)
                 described |= {"shape": list(tensor.shape or data.shape), "dtype": data.dtype.str, "size": data.nbytes}
@@ -60,6 +60,7 @@ def _tensor(described: dict[str, Any], data: Any) -> ModelTensor:
         data_type=described["data_type"],
         shape=tuple(described["shape"]) if data is not None else None,
         data=data,
+        byte_buffer=data.tobytes() if data is not None and described["bytes"] else None,
         result=described["result"],
         data_as_map=described["map"],
     )

@@ -6,13 +6,12 @@ import hmac
 
 from aiohttp import web
 
-from bridge.domain.tensor import TextDocsInput
+from bridge.engines import inputs
 from bridge.errors import BridgeError, NotFound
 from bridge.models import tensor_frame
 from bridge.models.peers import NotHeld
 from bridge.rest.body import read_object
 from bridge.rest.services import services
-from bridge.wire import from_document
 
 _LONGEST = 600.0
 
@@ -32,7 +31,7 @@ async def predict_here(request: web.Request) -> web.Response:
         raise UnknownPeer("unknown node")
     body = await read_object(request) or {}
     seconds = min(_LONGEST, float(body.pop("seconds", _LONGEST)))
-    asked = from_document(TextDocsInput, body)
+    asked = inputs.from_json(body)
     try:
         output = await to.predictor.predict_here(request.match_info["model_id"], asked, deadline=seconds)
     except NotHeld as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from bridge.domain.caller import CALLER
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName
 from bridge.domain.tensor import MLOutput, ModelTensor, TextDocsInput
@@ -32,7 +33,7 @@ async def predict(request: web.Request) -> web.Response:
     if not raw:
         raise InvalidRequest("request body is required", kind="parse_exception")
     asked = parse_input(parse_object(raw), function, stored.value)
-    output = await to.predictor.predict(model_id, asked)
+    output = await to.predictor.predict(model_id, asked, caller=request.get(CALLER))
     return answer(request, output_body(output, asked))
 
 

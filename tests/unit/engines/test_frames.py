@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bridge.engines import frames
-from bridge.engines.session import Output
+from bridge.engines.session import Output, Said
 
 ARRAYS = st.sampled_from(list("fdqib")).flatmap(
     lambda code: hnp.arrays(np.dtype(code), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
 )
-TENSORS = st.one_of(st.none(), st.builds(Output, st.text(max_size=5), ARRAYS))
+NAMES = st.text(max_size=5)
+MAPS = st.dictionaries(NAMES, st.lists(st.dictionaries(NAMES, st.floats(allow_nan=False, allow_infinity=False))))
+TENSORS = st.one_of(
+    st.none(),
+    st.builds(Output, NAMES, ARRAYS, st.booleans()),
+    st.builds(Said, st.none() | NAMES, st.none() | NAMES, st.none() | MAPS),
+)
 ROWS = st.lists(st.lists(TENSORS, max_size=3), max_size=4)
 
 
@@ -24,7 +30,11 @@ def same(first, second):
         assert len(row) == len(other)
         for a, b in zip(row, other, strict=True):
             assert (a is None) == (b is None)
-            if a is not None and b is not None:
+            assert isinstance(a, Said) == isinstance(b, Said)
+            if isinstance(a, Said):
+                assert a == b
+            elif a is not None:
+                assert a.with_bytes == b.with_bytes
                 assert a.name == b.name and a.array.dtype == b.array.dtype
                 np.testing.assert_array_equal(a.array, b.array)
 

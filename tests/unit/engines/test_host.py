@@ -8,9 +8,10 @@ import pytest
 import tiny_models
 
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.host import Host, Targets
+from bridge.engines.host import Host
 from bridge.engines.memory import Memory
 from bridge.engines.session import ModelSpec, Output
+from bridge.engines.targets import Targets
 
 GIB = 1 << 30
 
@@ -37,7 +38,7 @@ def test_calls_are_answered_while_another_model_is_loaded_and_replaced(tmp_path)
         while not stop.is_set():
             done = threading.Event()
             try:
-                _, job = host.submit("m", ["the cat"], lambda job, done=done: done.set())
+                _, job = host.submit("m", tiny_models.docs("the cat"), lambda *_, done=done: done.set())
             except EngineFault as fault:
                 assert fault.code is FaultCode.NOT_LOADED
                 continue

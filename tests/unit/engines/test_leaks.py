@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 import tiny_models
+from tiny_models import docs
 
 from bridge.engines.session import ModelSpec
 from bridge.models.inference import InferenceProcess
@@ -29,7 +30,7 @@ async def resident(inference: InferenceProcess) -> int:
 async def rounds(inference: InferenceProcess, folder, count: int) -> None:
     for n in range(count):
         await inference.load(f"m{n}", folder, ModelSpec())
-        await inference.predict(f"m{n}", ["the cat sat", "on the mat"])
+        await inference.predict(f"m{n}", docs("the cat sat", "on the mat"))
         assert await inference.unload(f"m{n}")
 
 
@@ -48,12 +49,12 @@ async def test_two_hundred_deployments_leave_nothing_behind(inference, tmp_path)
 @pytest.mark.timeout(300)
 async def test_ten_thousand_predicts_leave_nothing_behind(inference, tmp_path):
     await inference.load("m", tiny_models.write_onnx(tmp_path), ModelSpec())
-    wanted = {n: (await inference.predict("m", ["cat " * n]))[0][0].data for n in range(20)}
+    wanted = {n: (await inference.predict("m", docs("cat " * n)))[0][0].data for n in range(20)}
 
     async def caller(share: int, calls: int) -> None:
         for n in range(calls):
             size = (share * 7 + n) % 20
-            tensor = (await inference.predict("m", ["cat " * size]))[0][0]
+            tensor = (await inference.predict("m", docs("cat " * size)))[0][0]
             np.testing.assert_allclose(tensor.data, wanted[size], atol=1e-6)
 
     await asyncio.gather(*(caller(share, 200) for share in range(10)))

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import tiny_models
+from tiny_models import docs
 
 from bridge.domain.names import FrameworkType, ModelFormat, PoolingMode
 from bridge.engines.faults import EngineFault, FaultCode
@@ -50,8 +51,8 @@ async def test_a_loaded_model_answers_texts_in_order(inference, folder):
     assert (loaded.device, loaded.dimension, loaded.expected_dimension) == ("cpu", tiny_models.DIMENSION, 384)
     assert loaded.memory_bytes > 0
     texts = ["the cat", "", "ünïcode 東京", *["red " * n for n in range(40)]]
-    rows = await inference.predict("m", texts)
-    again = [(await inference.predict("m", [text]))[0] for text in texts]
+    rows = await inference.predict("m", docs(*texts))
+    again = [(await inference.predict("m", docs(text)))[0] for text in texts]
     for row, other in zip(rows, again, strict=True):
         assert (row[0].name, row[0].data_type, row[0].shape) == ("sentence_embedding", "FLOAT32", (6,))
         np.testing.assert_allclose(row[0].data, other[0].data, atol=1e-6)
@@ -63,7 +64,7 @@ async def test_many_callers_at_once_get_their_own_rows(inference, folder):
     await inference.load("m", folder, ModelSpec())
     words = tiny_models.WORDS
     texts = [[f"{words[n % len(words)]} {words[m]}" for m in range(n % 4)] for n in range(60)]
-    alone = {text: (await inference.predict("m", [text]))[0][0].data for call in texts for text in call}
+    alone = {text: (await inference.predict("m", docs(text)))[0][0].data for call in texts for text in call}
     answers = await asyncio.gather(*(asked(inference, call) for call in texts))
     for call, rows in zip(texts, answers, strict=True):
         for text, row in zip(call, rows, strict=True):
@@ -73,24 +74,25 @@ async def test_many_callers_at_once_get_their_own_rows(inference, folder):
 async def asked(inference, texts):
     while True:
         try:
-            return await inference.predict("m", texts)
+            return await inference.predict("m", docs(*texts))
         except TooManyRequests:
             await asyncio.sleep(0.005)
 
 
 async def test_filtered_tensors_stay_as_empty_places(inference, tmp_path):
     await inference.load("t", tiny_models.write_torchscript(tmp_path, takes_dict=True), TORCH)
-    every = (await inference.predict("t", ["the cat"]))[0]
+    every = (await inference.predict("t", docs("the cat")))[0]
     assert [t.name for t in every] == ["input_ids", "token_embeddings", "sentence_embedding", "attention_mask"]
     assert every[0].data_type == "INT64" and every[1].shape == (4, 6)
-    some = (await inference.predict("t", ["a"], target_response=["input_ids"], target_response_positions=[2, 9]))[0]
+    wanted = docs("a", target_response=("input_ids",), target_response_positions=(2, 9))
+    some = (await inference.predict("t", wanted))[0]
     assert [t.name for t in some] == ["input_ids", None, "sentence_embedding", None]
 
 
 async def test_prefixes_of_the_kind_of_call_are_used(inference, folder):
     await inference.load("m", folder, ModelSpec(query_prefix="red ", passage_prefix="blue "))
-    found = [(await inference.predict("m", ["cat"], kind=kind))[0][0].data for kind in ("query", "passage", None)]
-    wanted = (await inference.predict("m", ["red cat", "blue cat", "cat"]))[:3]
+    found = [(await inference.predict("m", docs("cat", kind=kind)))[0][0].data for kind in ("query", "passage", None)]
+    wanted = (await inference.predict("m", docs("red cat", "blue cat", "cat")))[:3]
     for vector, row in zip(found, wanted, strict=True):
         np.testing.assert_allclose(vector, row[0].data, atol=1e-6)
 
@@ -106,7 +108,7 @@ async def test_broken_files_fail_their_own_load_and_nothing_else(inference, fold
             await inference.load("bad", path, spec)
         assert caught.value.code is FaultCode.LOAD_FAILED
         assert str(tmp_path) not in caught.value.reason and "Traceback" not in caught.value.reason
-    assert len(await inference.predict("good", ["still here"])) == 1
+    assert len(await inference.predict("good", docs("still here"))) == 1
     assert inference.restarts == 0
 
 
@@ -114,9 +116,9 @@ async def test_a_failed_load_leaves_the_model_it_would_have_replaced(inference, 
     await inference.load("m", folder, ModelSpec())
     with pytest.raises(EngineFault):
         await inference.load("m", tmp_path / "nowhere", ModelSpec())
-    assert (await inference.predict("m", ["cat"]))[0][0].shape == (6,)
+    assert (await inference.predict("m", docs("cat")))[0][0].shape == (6,)
     await inference.load("m", folder, ModelSpec(pooling_mode=PoolingMode.MAX))
-    assert (await inference.predict("m", ["cat"]))[0][0].shape == (1, 6)
+    assert (await inference.predict("m", docs("cat")))[0][0].shape == (1, 6)
 
 
 async def test_torchscript_is_refused_unless_allowed(tmp_path):
@@ -136,7 +138,7 @@ async def test_huggingface_torchscript_is_pooled(inference, tmp_path):
         normalize_result=True,
     )
     await inference.load("t", tiny_models.write_torchscript(tmp_path, takes_dict=False), spec)
-    tensor = (await inference.predict("t", ["the cat"]))[0][0]
+    tensor = (await inference.predict("t", docs("the cat")))[0][0]
     assert tensor.shape == (1, 6) and np.linalg.norm(tensor.data) == pytest.approx(1, abs=1e-5)
 
 
@@ -145,22 +147,22 @@ async def test_unloaded_and_unknown_models_are_not_loaded(inference, folder):
     assert await inference.unload("m") is True
     assert await inference.unload("m") is False
     with pytest.raises(EngineFault) as caught:
-        await inference.predict("m", ["x"])
+        await inference.predict("m", docs("x"))
     assert caught.value.code is FaultCode.NOT_LOADED
 
 
 async def test_a_full_queue_is_429_for_the_callers_beyond_it(inference, folder):
     await inference.load("m", folder, ModelSpec())
-    calls = [inference.predict("m", ["cat " * 500] * 40) for _ in range(12)]
+    calls = [inference.predict("m", docs(*["cat " * 500] * 40)) for _ in range(12)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, TooManyRequests)]
     assert refused and len(refused) + sum(isinstance(answer, list) for answer in answers) == 12
-    assert len((await inference.predict("m", ["later"]))[0]) == 1
+    assert len((await inference.predict("m", docs("later")))[0]) == 1
 
 
 async def test_what_a_cancelled_caller_asked_for_is_dropped(inference, folder):
     await inference.load("m", folder, ModelSpec())
-    calls = [asyncio.create_task(inference.predict("m", ["cat " * 500] * 2000))]
+    calls = [asyncio.create_task(inference.predict("m", docs(*["cat " * 500] * 2000)))]
     await eventually(lambda: waiting_texts(inference))
     for call in calls:
         call.cancel()
@@ -171,7 +173,7 @@ async def test_what_a_cancelled_caller_asked_for_is_dropped(inference, folder):
 
     await eventually(idle)
     assert (await inference.stats())["models"]["m"]["texts"] < 2000
-    assert len(await inference.predict("m", ["next"])) == 1
+    assert len(await inference.predict("m", docs("next"))) == 1
 
 
 async def waiting_texts(inference) -> int:
@@ -181,8 +183,8 @@ async def waiting_texts(inference) -> int:
 async def test_a_call_that_takes_too_long_is_unavailable(inference, folder):
     await inference.load("m", folder, ModelSpec())
     with pytest.raises(Unavailable):
-        await inference.predict("m", ["cat " * 500] * 3000, timeout=0.01)
-    assert len(await inference.predict("m", ["next"])) == 1
+        await inference.predict("m", docs(*["cat " * 500] * 3000), timeout=0.01)
+    assert len(await inference.predict("m", docs("next"))) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
@@ -192,7 +194,7 @@ async def test_a_killed_process_comes_back_and_says_so(folder, number):
     await process.start()
     try:
         await process.load("m", folder, ModelSpec())
-        call = asyncio.create_task(process.predict("m", ["cat " * 500] * 3000))
+        call = asyncio.create_task(process.predict("m", docs(*["cat " * 500] * 3000)))
         await eventually(lambda: waiting_texts(process))
         first = process.pid
         os.kill(first, number)
@@ -201,7 +203,7 @@ async def test_a_killed_process_comes_back_and_says_so(folder, number):
         assert await asyncio.wait_for(deaths.get(), 30) == frozenset()
         assert process.alive and process.pid != first and process.restarts == 1
         await process.load("m", folder, ModelSpec())
-        assert len(await process.predict("m", ["again"])) == 1
+        assert len(await process.predict("m", docs("again"))) == 1
     finally:
         await process.stop()
 
@@ -226,18 +228,18 @@ async def test_a_crash_while_loading_names_the_model(folder):
 async def test_calls_while_it_is_down_are_unavailable_at_once(folder):
     process = InferenceProcess()
     with pytest.raises(Unavailable, match="not running"):
-        await process.predict("m", ["x"])
+        await process.predict("m", docs("x"))
     await process.start()
     await process.stop()
     with pytest.raises(Unavailable):
-        await process.predict("m", ["x"])
+        await process.predict("m", docs("x"))
 
 
 async def test_stopping_finishes_accepted_calls_first_when_asked(folder):
     process = InferenceProcess()
     await process.start()
     await process.load("m", folder, ModelSpec())
-    call = asyncio.create_task(process.predict("m", ["cat " * 50] * 300))
+    call = asyncio.create_task(process.predict("m", docs(*["cat " * 50] * 300)))
     await asyncio.sleep(0)
     await process.stop(drain=30)
     assert len(await call) == 300
@@ -282,4 +284,4 @@ async def test_devices_are_explained(inference):
 
 async def test_half_a_surrogate_pair_travels_as_a_replacement(inference, folder):
     await inference.load("m", folder, ModelSpec())
-    assert (await inference.predict("m", ["cat \ud83d"]))[0][0].shape == (6,)
+    assert (await inference.predict("m", docs("cat \ud83d")))[0][0].shape == (6,)

@@ -6,14 +6,22 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from bridge.domain.tensor import TextDocsInput
+
 WORDS = ("the a cat dog sat on mat hello world search engine vector model apple red blue green").split()  # noqa: SIM905
 DIMENSION = 6
+
+
+def docs(*texts: str, **asked: Any) -> TextDocsInput:
+    """A predict input of these texts."""
+    return TextDocsInput(text_docs=texts, **asked)
 
 
 def write_tokenizer(folder: Path, *, max_length: int | None = None, pad_to: int | None = None) -> Tokenizer:
