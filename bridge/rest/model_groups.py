@@ -6,77 +6,65 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.domain.caller import CALLER
 from bridge.domain.model import ModelGroup
-from bridge.errors import BridgeError, InvalidRequest
-from bridge.models.groups import NamelessGroup
+from bridge.errors import InvalidRequest
+from bridge.models.access_rules import read_fields
 from bridge.rest.answers import answer
-from bridge.rest.body import read_object, required_object
+from bridge.rest.body import required_object
 from bridge.rest.search import search
 from bridge.rest.services import services
 from bridge.rest.written import written
 from bridge.wire import from_document, to_document
 
 _EMPTY = "Model group request has empty body"
-_ACCESS = ("access_mode", "backend_roles", "add_all_backend_roles")
-_MODES = ("public", "private", "restricted")
-
-
-class EmptyUpdate(BridgeError):
-    """ML Commons answers 500 to an update without a body."""
-
-    status = 500
-    default_kind = "i_o_exception"
 
 
 async def register(request: web.Request) -> web.Response:
     """Make a group."""
-    body = await required_object(request, InvalidRequest(_EMPTY, kind="parse_exception"))
+    body = await _body(request)
     if body.get("name") is None:
-        raise NamelessGroup("model group name must not be null")
-    _refuse_access(body)
-    fields = {name: body.get(name) for name in ("name", "description")}
-    group_id = await services(request).groups.create(from_document(ModelGroup, fields))
+        raise InvalidRequest("model group name must not be null")
+    fields = from_document(ModelGroup, {name: body.get(name) for name in ("name", "description")})
+    group_id = await services(request).groups.create(fields, said=read_fields(body), caller=request.get(CALLER))
     return answer(request, {"model_group_id": group_id, "status": "CREATED"})
 
 
 async def get(request: web.Request) -> web.Response:
     """The group's document."""
-    stored = await services(request).groups.get(request.match_info["group_id"])
+    stored = await services(request).groups.get(request.match_info["group_id"], caller=request.get(CALLER))
     return answer(request, to_document(stored.value))
 
 
 async def update(request: web.Request) -> web.Response:
-    """Change name or description."""
-    body = await read_object(request)
-    if body is None:
-        raise EmptyUpdate(_EMPTY)
-    _refuse_access(body)
+    """Change name, description or access."""
+    body = await _body(request)
     told = {name: body[name] for name in ("name", "description") if body.get(name) is not None}
     read = from_document(ModelGroup, {"name": "", **told})
-    await services(request).groups.update(request.match_info["group_id"], {name: getattr(read, name) for name in told})
+    await services(request).groups.update(
+        request.match_info["group_id"],
+        {name: getattr(read, name) for name in told},
+        said=read_fields(body),
+        caller=request.get(CALLER),
+    )
     return answer(request, {"status": "Updated"})
 
 
 async def search_groups(request: web.Request) -> web.Response:
-    """The caller's search over groups."""
-    return await search(request, services(request).names.group)
+    """The caller's search over the groups that he may see."""
+    to = services(request)
+    return await search(request, to.names.group, only=await to.access.group_filter(request.get(CALLER)))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove an empty group; one that is not there is no error."""
     to = services(request)
     group_id = request.match_info["group_id"]
-    stored = await to.groups.delete(group_id)
+    stored = await to.groups.delete(group_id, caller=request.get(CALLER))
     if stored is None:
         return answer(request, written(to.names.group, group_id, "not_found"))
     return answer(request, written(to.names.group, group_id, "deleted", stored.version))
 
 
-def _refuse_access(body: dict[str, Any]) -> None:
-    # An unknown access_mode is ignored, as ML Commons does.
-    mode = str(body.get("access_mode", "")).lower()
-    if mode in _MODES or any(body.get(name) for name in _ACCESS[1:]):
-        raise InvalidRequest(
-            "You cannot specify model access control parameters because the Security plugin or model access control"
-            " is disabled on your cluster."
-        )
+async def _body(request: web.Request) -> dict[str, Any]:
+    return await required_object(request, InvalidRequest(_EMPTY, kind="parse_exception"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.errors import ClusterError
+from bridge.errors import ClusterError, InvalidRequest
 from bridge.rest.answers import answer
 from bridge.rest.body import read_body
 from bridge.rest.services import services
@@ -15,24 +15,38 @@ from bridge.store.cluster import Answer
 from bridge.wire import dumps_exact, loads_exact
 
 _CHUNK = {"exists": {"field": "chunk_number"}}
+_MATCH_ALL: dict[str, Any] = {"match_all": {}}
+_AGGREGATIONS = ("aggs", "aggregations")
 
 
 async def search(
-    request: web.Request, index: str, *, hide: Sequence[str] = (), without_chunks: bool = False
+    request: web.Request,
+    index: str,
+    *,
+    hide: Sequence[str] = (),
+    without_chunks: bool = False,
+    only: dict[str, Any] | None = None,
+    never: Sequence[dict[str, Any]] = (),
 ) -> web.Response:
     """Pass the caller's search on to `index`; the cluster's answer, and its errors, come back as they are.
 
     `hide` names fields that are not sent unless `_source` asks for them. Chunks of models are left out unless the body
-    speaks of `chunk_number` (ML Commons returns them always; see docs/compatibility.md).
+    speaks of `chunk_number` (ML Commons returns them always; see docs/compatibility.md). `only` is a query for what the
+    caller may see (bridge/models/access.py), `never` are queries for what nobody finds.
+
+    Raises InvalidRequest for parts of a search that would look past `only`, NotAcceptable, Unparsable and ClusterError.
     """
     raw = await read_body(request)
     body: Any = loads_exact(raw) if raw else {}
+    if only is not None:
+        _refuse_looking_past(body)
     asked = _with_defaults(body, hide)
-    wrapped = without_chunks and b"chunk_number" not in raw and isinstance(asked, dict)
-    found = await _ask(request, index, _only_models(asked) if wrapped else asked)
+    hidden = [*never, *([_CHUNK] if without_chunks and b"chunk_number" not in raw else [])]
+    wrapped = isinstance(asked, dict) and (bool(hidden) or only is not None)
+    found = await _ask(request, index, _narrowed(asked, only, hidden) if wrapped else asked)
     if wrapped and found.status == 400:
         # The caller's own query is refused with the reason and position that it has outside of our wrapping.
-        found = await _ask(request, index, asked)
+        found = await _plain_refusal(request, index, asked) or found
     if found.status >= 400:
         raise ClusterError(found.status, found.body)
     return answer(request, found.body)
@@ -44,9 +58,36 @@ def _with_defaults(body: Any, hide: Sequence[str]) -> Any:
     return {**body, "_source": {"excludes": list(hide)}}
 
 
-def _only_models(body: dict[str, Any]) -> dict[str, Any]:
-    query = body.get("query", {"match_all": {}})
-    return {**body, "query": {"bool": {"must": [query], "must_not": [_CHUNK]}}}
+def _narrowed(body: dict[str, Any], only: dict[str, Any] | None, hidden: list[dict[str, Any]]) -> dict[str, Any]:
+    narrowed: dict[str, Any] = {"must": [body.get("query", _MATCH_ALL)], "must_not": hidden}
+    if only is not None:
+        narrowed["filter"] = [only]
+    return {**body, "query": {"bool": narrowed}}
+
+
+async def _plain_refusal(request: web.Request, index: str, body: dict[str, Any]) -> Answer | None:
+    """What the cluster has against the bare query; None when it would answer it, which nobody is to see."""
+    found = await _ask(request, index, body)
+    return found if found.status >= 400 else None
+
+
+def _refuse_looking_past(body: Any) -> None:
+    """Raises InvalidRequest for what reads documents that the query does not find."""
+    if not isinstance(body, dict):
+        return
+    if "suggest" in body:
+        raise InvalidRequest("suggest cannot be used while model access control is enabled")
+    if any(_has_global(body.get(name)) for name in _AGGREGATIONS):
+        raise InvalidRequest("global aggregations cannot be used while model access control is enabled")
+
+
+def _has_global(aggregations: Any) -> bool:
+    named = aggregations.values() if isinstance(aggregations, dict) else ()
+    return any(
+        "global" in one or any(_has_global(one.get(name)) for name in _AGGREGATIONS)
+        for one in named
+        if isinstance(one, dict)
+    )
 
 
 async def _ask(request: web.Request, index: str, body: Any) -> Answer:
