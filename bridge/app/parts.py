@@ -127,6 +127,7 @@ class Proxy:
             resolver=Resolver(self.upstream, own=_lookup(ground.cluster)),
             predictor=models.predictor,
             max_body=settings.max_body,
+            settings=ground.settings_now,
         )
 
     async def close(self) -> None:
@@ -188,6 +189,9 @@ class Bridge:
             access=self.models.access,
             deployer=self.models.deployer,
             removal=self.models.removal,
+            chunks=self.ground.stores.chunks,
+            uploads=self.models.uploads,
+            update=self.models.update,
             predictor=self.models.predictor,
             identities=self.ground.identities,
             internal_token=self.ground.token,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from bridge.proxy.slow.bulk import Bulk
+from bridge.proxy.slow.cluster_settings import ClusterSettingsRoutes
 from bridge.proxy.slow.documents import Documents
 from bridge.proxy.slow.forward import Forward
 from bridge.proxy.slow.pipelines import Pipelines
@@ -73,7 +74,9 @@ def _writes(app: web.Application, services: SlowServices) -> None:
 
 
 def _administration(app: web.Application, services: SlowServices) -> None:
-    forward = Forward(services)
+    forward, settings = Forward(services), ClusterSettingsRoutes(services)
+    _add(app, ("GET",), "/_cluster/settings", settings.get)
+    _add(app, ("PUT",), "/_cluster/settings", settings.put)
     for name in _TEMPLATES:
         _add(app, _CHANGE, f"/{name}", forward.administration)
         _add(app, _CHANGE, f"/{name}/{{rest:.*}}", forward.administration)

@@ -13,6 +13,7 @@ from bridge.models.predictor import Predictor
 from bridge.pipelines.cache import PipelineCache
 from bridge.proxy.slow.resolve import Resolver
 from bridge.proxy.slow.upstream import Upstream, json_answer
+from bridge.store.live_settings import LiveSettings
 from bridge.wire import dumps_exact
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ class SlowServices:
     resolver: Resolver
     predictor: Predictor
     max_body: int = 256 * 1024 * 1024
+    settings: LiveSettings | None = None
 
 
 def error_answer(error: BridgeError) -> web.Response:

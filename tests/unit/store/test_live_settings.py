@@ -16,6 +16,7 @@ from bridge.store.live_settings import DOCUMENT_ID, LiveSettings
 ML = "plugins.ml_commons."
 ILLEGAL, SETTINGS = "illegal_argument_exception", "settings_exception"
 NO_BOOL = "Failed to parse value [yes] as only [true] or [false] are allowed."
+TOO_BIG = "Failed to parse value [2] for setting [%s] must be <= 1.0"
 NO_SIZE = "failed to parse setting [%s] with value [5] as a size in bytes: unit is missing or unrecognized"
 
 
@@ -118,7 +119,7 @@ def _failure(key: str, value: SettingValue | None) -> tuple[str, str, Any]:
         ("max_model_on_node", "-1", ILLEGAL, "Failed to parse value [-1] for setting [%s] must be >= 0"),
         ("max_json_size", "99999999999", ILLEGAL, "Failed to parse value [99999999999] for setting [%s]"),
         ("only_run_on_ml_node", "yes", ILLEGAL, NO_BOOL),
-        ("model_auto_redeploy_success_ratio", "2", ILLEGAL, "Failed to parse value [2] for setting [%s] must be <= 1.0"),
+        ("model_auto_redeploy_success_ratio", "2", ILLEGAL, TOO_BIG),
         ("disk_free_space_threshold", "5", ILLEGAL, NO_SIZE),
         ("multi_tenancy_enabled", "true", SETTINGS, "transient setting [%s], not dynamically updateable"),
         ("remote_metadata_type", None, SETTINGS, "final transient setting [%s], not updateable"),
