@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-pytest_plugins = ("server_fixtures", "bridge_fixtures", "model_fixtures")
+pytest_plugins = ("server_fixtures", "bridge_fixtures", "model_fixtures", "fake_service")
 
 
 def pytest_configure() -> None:

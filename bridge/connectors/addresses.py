@@ -25,8 +25,13 @@ def is_private(address: str) -> bool:
 
 
 def _private(address: Address) -> bool:
-    inner = _inner(address) if isinstance(address, ipaddress.IPv6Address) else ()
-    return any(_private(one) for one in inner) if inner else not address.is_global or address.is_multicast
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = _inner(address)
+        if inner:
+            return any(_private(one) for one in inner)
+        if address.is_site_local:
+            return True
+    return not address.is_global or address.is_multicast
 
 
 def _inner(address: ipaddress.IPv6Address) -> tuple[Address, ...]:
@@ -48,6 +53,12 @@ def refuse_private(host: str, addresses: list[str]) -> None:
     """Raises InvalidRequest when one of the host's addresses is private."""
     if any(is_private(address) for address in addresses):
         raise InvalidRequest(f"Remote inference host name has private ip address: {host}")
+
+
+def unknown_host(host: str) -> InvalidRequest:
+    """As Java words it."""
+    reason = f"{host}: Name or service not known"
+    return InvalidRequest(reason, caused_by={"type": "unknown_host_exception", "reason": reason})
 
 
 def literal(host: str) -> str | None:
@@ -73,8 +84,7 @@ class CheckedResolver(AbstractResolver):
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            reason = f"{host}: Name or service not known"
-            raise InvalidRequest(reason, caused_by={"type": "unknown_host_exception", "reason": reason}) from None
+            raise unknown_host(host) from None
         if not self._allow_private():
             refuse_private(host, [str(entry[4][0]) for entry in found])
         return [

@@ -110,7 +110,9 @@ def test_headers_know_no_request() -> None:
 
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.sampled_from(['"', "\\", "${parameters.b}"]))
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
 
 
 @given(
