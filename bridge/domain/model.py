@@ -7,6 +7,8 @@ from typing import Any
 
 from bridge.domain.names import FunctionName, ModelFormat, ModelState
 
+OWN_FIELDS = ("bridge_plan",)
+"""Fields of a model's document that ML Commons does not know; clients never see them."""
 CHUNK_SIZE = 10_000_000
 """Raw bytes in one chunk (ML Commons writes 10 decimal megabytes)."""
 
@@ -17,6 +19,8 @@ class Model:
 
     `model_config`, `deploy_setting`, `rate_limiter`, `guardrails`, `interface` and `connector` are kept as the
     JSON objects they are on the wire, validated where they come in (bridge/rest). Absent fields are None.
+    `bridge_plan` counts deployments: each writes the next number, and what nodes report counts for the number that they
+    saw (docs/decisions/0012). A document that the real ML Commons wrote has none, which reads as 0.
     """
 
     name: str
@@ -51,6 +55,12 @@ class Model:
     guardrails: dict[str, Any] | None = None
     interface: dict[str, Any] | None = None
     tenant_id: str | None = None
+    bridge_plan: int | None = None
+
+    @property
+    def plan(self) -> int:
+        """The number of the deployment that counts now."""
+        return self.bridge_plan or 0
 
 
 @dataclass(frozen=True, kw_only=True)

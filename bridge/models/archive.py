@@ -49,6 +49,16 @@ class ModelArchive:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _unpack_entry(archive, entry, target)
 
+    def read(self, name: str, *, most: int = SMALL) -> bytes | None:
+        """The bytes of a small entry; None when there is none. Blocking. Raises BadArchive for one above `most`."""
+        entry = next((each for each in self.entries if each.filename == name), None)
+        if entry is None:
+            return None
+        if entry.file_size > most:
+            raise BadArchive(f"the zip's entry {name!r} is larger than {most} bytes")
+        with zipfile.ZipFile(self.path) as archive:
+            return b"".join(_blocks(archive, entry))
+
 
 def check(path: Path, *, model_format: ModelFormat | None, function_name: FunctionName) -> ModelArchive:
     """Check names, links, counts, sizes and what a model needs; blocking, without unpacking.
@@ -138,6 +148,10 @@ def _check_together(infos: Iterable[zipfile.ZipInfo], archive_size: int) -> None
 
 
 def _check_model(names: Iterable[str], model_format: ModelFormat | None, function_name: FunctionName) -> None:
+    names = tuple(names)
+    if model_format is ModelFormat.SAFETENSORS:
+        _check_folder(frozenset(names), function_name)
+        return
     models, has_tokenizer = 0, False
     for name in names:
         extension = PurePosixPath(name).suffix
@@ -151,6 +165,18 @@ def _check_model(names: Iterable[str], model_format: ModelFormat | None, functio
     if not models and function_name is not FunctionName.SPARSE_TOKENIZE:
         raise BadArchive("Can't find model file")
     if not has_tokenizer:
+        raise BadArchive("No tokenizer file")
+
+
+def _check_folder(names: frozenset[str], function_name: FunctionName) -> None:
+    """A Hugging Face folder: other files than those that are loaded do no harm, pickled weights are never opened."""
+    weights = [name for name in names if "/" not in name and name.endswith(".safetensors")]
+    if function_name is not FunctionName.SPARSE_TOKENIZE:
+        if not weights:
+            raise BadArchive("Can't find model file: a SAFETENSORS model has *.safetensors at the root of its zip")
+        if "config.json" not in names:
+            raise BadArchive("No config.json file at the root of the zip")
+    if "tokenizer.json" not in names:
         raise BadArchive("No tokenizer file")
 
 

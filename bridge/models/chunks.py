@@ -67,6 +67,40 @@ class Chunks:
                 group.create_task(one(number))
         return total
 
+    async def put(self, stored: Stored[Model], number: int, content: bytes) -> None:
+        """Store one chunk that a client brought, over whatever stands there. Raises ClusterUnavailable."""
+        model = stored.value
+        encoded = await asyncio.to_thread(base64.b64encode, content)
+        chunk = ModelChunk(
+            model_group_id=model.model_group_id,
+            algorithm=model.algorithm,
+            model_version=model.model_version,
+            model_content=encoded.decode("ascii"),
+            model_format=model.model_format,
+            model_id=stored.id,
+            chunk_number=number,
+            total_chunks=model.total_chunks,
+        )
+        await self._put(chunk_id(stored.id, number), chunk)
+
+    async def content(self, model_id: str, number: int) -> bytes | None:
+        """The bytes of one chunk; None when it is not there. Raises EngineError when it is unreadable."""
+        stored = await self._documents.get(chunk_id(model_id, number))
+        if stored is None or stored.value.model_content is None:
+            return None
+        return await asyncio.to_thread(_decoded, stored.value.model_content, number)
+
+    async def numbers(self, model_id: str) -> set[int]:
+        """The numbers of the chunks that are stored now."""
+        await self._documents.refresh()
+        ids = await self._documents.ids({"term": {"model_id": model_id}})
+        ends = (each.rpartition("_")[2] for each in ids)
+        return {int(end) for end in ends if end.isdecimal()}
+
+    async def drop(self, model_id: str, number: int) -> None:
+        """Remove one chunk."""
+        await self._documents.delete(chunk_id(model_id, number))
+
     async def read(self, stored: Stored[Model], target: Path) -> str:
         """Write the zip to `target` and give its SHA-256. Raises EngineError when a chunk is missing or unreadable."""
         total = stored.value.total_chunks or 0
@@ -88,8 +122,7 @@ class Chunks:
         """Remove all chunks of a model, those that a broken attempt left included."""
         ids = {chunk_id(model_id, number) for number in range(total or 0)}
         await self._documents.refresh()
-        found = await self._documents.search({"term": {"model_id": model_id}}, size=10_000, exclude=("model_content",))
-        ids.update(stored.id for stored in found)
+        ids.update(await self._documents.ids({"term": {"model_id": model_id}}))
         gate = asyncio.Semaphore(_DELETES_AT_ONCE)
 
         async def one(each: str) -> None:

@@ -1,4 +1,4 @@
-"""Fields that register, register_meta and update share, read with the words of ML Commons and kept as it stores them."""
+"""Fields that register, register_meta and update share: read with the words of ML Commons, kept as it stores them."""
 
 from __future__ import annotations
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.domain.names import FunctionName, ModelFormat
+from bridge.domain.model import Model
+from bridge.domain.names import FunctionName, ModelFormat, ModelState
 from bridge.errors import InvalidRequest, NotFound
 from bridge.models import model_fields
+from bridge.models.groups import Place, now_ms
 from bridge.models.naming import check_text
 from bridge.wire import from_document
 
@@ -63,13 +65,35 @@ def parse_register(body: Mapping[str, Any], *, deploy: bool = False, trusted_url
         raise InvalidRequest("model format is null")
     if document["url"] is not None and document["model_config"] is None and needs_config(function, model_format):
         raise InvalidRequest("model config is null")
-    refuse_access_fields(body)
     request = from_document(RegisterRequest, document)
     check_text("Model name", request.name, required=True)
     check_text("Model description", request.description)
     if request.url is not None and not re.search(trusted_url, request.url):
         raise InvalidRequest("URL can't match trusted url regex")
     return request
+
+
+def model_of(request: RegisterRequest, place: Place) -> Model:
+    """The document of a model that is being registered, without its content's fields."""
+    now = now_ms()
+    return Model(
+        name=request.name,
+        model_group_id=place.group_id,
+        algorithm=request.function_name,
+        model_version=str(place.version),
+        description=request.description,
+        model_format=request.model_format,
+        model_state=ModelState.REGISTERING,
+        model_config=request.model_config,
+        deploy_setting=request.deploy_setting,
+        is_enabled=request.is_enabled,
+        rate_limiter=request.rate_limiter,
+        created_time=now,
+        last_updated_time=now,
+        is_hidden=False,
+        guardrails=request.guardrails,
+        interface=request.interface,
+    )
 
 
 def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,12 +159,3 @@ def _refuse_remote(body: Mapping[str, Any]) -> None:
     if body.get("connector") is None:
         raise InvalidRequest("You must provide connector content when creating a remote model without connector id!")
     raise InvalidRequest("Connectors are not available on this bridge yet.")
-
-
-def refuse_access_fields(body: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest: access fields mean nothing without the security plugin."""
-    if any(body.get(name) for name in ("access_mode", "backend_roles", "add_all_backend_roles")):
-        raise InvalidRequest(
-            "You cannot specify model access control parameters because the Security plugin or model access control"
-            " is disabled on your cluster."
-        )

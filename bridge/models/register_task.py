@@ -20,7 +20,7 @@ from bridge.models.chunks import Chunks
 from bridge.models.download import Downloaded, Downloader, failure_text
 from bridge.models.groups import Groups, Place, now_ms
 from bridge.models.identifier import derived_id
-from bridge.models.register import RegisterRequest
+from bridge.models.register import RegisterRequest, model_of
 from bridge.store.documents import Documents, Stored
 from bridge.tasks.job import Job, Outcome
 from bridge.wire import from_document
@@ -132,24 +132,7 @@ class RegisterTask:
             return stored
         request = attempt.request
         attempt.place = attempt.place or await self._groups.place(request.name, request.model_group_id)
-        now = now_ms()
-        model = Model(
-            name=request.name,
-            model_group_id=attempt.place.group_id,
-            algorithm=request.function_name,
-            model_version=str(attempt.place.version),
-            description=request.description,
-            model_format=request.model_format,
-            model_state=ModelState.REGISTERING,
-            model_config=request.model_config,
-            deploy_setting=request.deploy_setting,
-            is_enabled=request.is_enabled,
-            rate_limiter=request.rate_limiter,
-            interface=request.interface,
-            created_time=now,
-            last_updated_time=now,
-            is_hidden=False,
-        )
+        model = model_of(request, attempt.place)
         return await self._models.create(model, id=attempt.model_id)
 
     async def _download(self, attempt: _Attempt, url: str, workspace: Path) -> Downloaded:

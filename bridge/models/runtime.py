@@ -28,6 +28,8 @@ from bridge.models.reconcile import INTERVAL_SECONDS, Reconciler
 from bridge.models.register_task import RegisterTask
 from bridge.models.removal import ModelRemoval
 from bridge.models.routed_predictor import RoutedPredictor
+from bridge.models.update import ModelUpdate
+from bridge.models.upload import Uploads
 from bridge.store.stores import Stores
 from bridge.tasks.job import TaskHandler
 from bridge.tasks.queue import TaskQueue
@@ -72,11 +74,13 @@ class ModelRuntime:
         self.peers = Peers(own_id=node_id)
         chunks = Chunks(stores.chunks)
         self.cache = ContentCache(data_dir / "models", chunks)
-        self.groups = Groups(stores.groups, stores.models)
-        self.access = Access(stores.groups, self.settings)
-        self.removal = ModelRemoval(
-            models=stores.models, chunks=chunks, chunk_documents=stores.chunks, tasks=stores.tasks
+        self.access = Access(stores.groups, self.settings, stores.models)
+        self.groups = Groups(stores.groups, stores.models, self.access)
+        self.removal = ModelRemoval(stores, chunks=chunks, groups=self.groups, known=self.known)
+        self.uploads = Uploads(
+            models=stores.models, groups=self.groups, chunks=chunks, cache=self.cache, known=self.known
         )
+        self.update = ModelUpdate(models=stores.models, groups=self.groups, access=self.access, known=self.known)
         self.reconciler = self._reconciler(stores, inference, interval)
         self.deployer = Deployer(models=stores.models, live=self.live, tasks=queue, nudge=self.nudge)
         self.predictor = self._predictor(inference)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from bridge.errors import InvalidRequest, NotAcceptable, Unparsable
+from bridge.models.model_fields import WrongToken
 from bridge.wire import loads
 
 _JSON = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson")
@@ -61,8 +64,7 @@ async def read_lists(request: web.Request, *names: str) -> dict[str, list[str] |
         if name in body and not isinstance(value, list):
             raise Unparsable(
                 f"Failed to parse object: expecting token of type [START_ARRAY] but found [{token_of(value)}]",
-                line=1,
-                col=_column(raw, name),
+                **_place(raw, name),
             )
         if isinstance(value, list):
             found[name] = [str(item) for item in value]
@@ -83,6 +85,17 @@ def token_of(value: Any) -> str:
     return tokens.get(type(value), "VALUE_NULL")
 
 
-def _column(raw: bytes, name: str) -> int:
+@contextmanager
+def positions(raw: bytes) -> Iterator[None]:
+    """Adds to a WrongToken raised inside where in `raw` the value stands, as the cluster's parser says it."""
+    try:
+        yield
+    except WrongToken as error:
+        error.details.update(_place(raw, error.field))
+        raise
+
+
+def _place(raw: bytes, name: str) -> dict[str, int]:
     found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*', raw)
-    return found.end() + 1 if found else 1
+    before = raw[: found.end()] if found else b""
+    return {"line": before.count(b"\n") + 1, "col": len(before) - before.rfind(b"\n")}

@@ -14,6 +14,7 @@ from bridge.rest.services import services
 async def deploy(request: web.Request) -> web.Response:
     """Plan the model onto nodes, queue a DEPLOY_MODEL task."""
     lists = await read_lists(request, "node_ids")
+    await services(request).uploads.must_be_whole(request.match_info["model_id"])
     task_id = await services(request).deployer.deploy(request.match_info["model_id"], lists["node_ids"] or None)
     return answer(
         request, {"task_id": task_id, "task_type": TaskType.DEPLOY_MODEL.value, "status": TaskState.CREATED.value}

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bridge.domain.caller import CALLER
 from bridge.models.peers import PATH as PEER_PATH
-from bridge.rest import deployment, model_groups, models, nodes, predict, tasks
+from bridge.rest import deployment, model_groups, models, nodes, predict, tasks, uploads
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
 from bridge.rest.services import SERVICES, Services
 
@@ -24,8 +24,18 @@ def routes() -> list[web.RouteDef]:
     """Routes of ML Commons with the names of 2.4-2.6 beside today's, and the door for other nodes."""
     table = [
         *_both("POST", ("models/_register", "models/_upload"), models.register),
+        *_both(
+            "POST", (f"models/{_MODEL}/{{version}}/_register", f"models/{_MODEL}/{{version}}/_upload"), models.register
+        ),
+        *_both("POST", ("models/_register_meta", "models/meta"), uploads.begin),
+        *_both(
+            "POST",
+            (f"models/{_MODEL}/upload_chunk/{{chunk_number}}", f"models/{_MODEL}/chunk/{{chunk_number}}"),
+            uploads.add_chunk,
+        ),
         *_both("GET POST", ("models/_search",), models.search_models),
         *_both("GET", (f"models/{_MODEL}",), models.get),
+        *_both("PUT", (f"models/{_MODEL}",), models.update),
         *_both("DELETE", (f"models/{_MODEL}",), models.delete),
         *_both("POST", (f"models/{_MODEL}/_deploy", f"models/{_MODEL}/_load"), deployment.deploy),
         *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
-from bridge.domain.model import Model
+from bridge.domain.model import Model, ModelChunk
 from bridge.models.access import Access
 from bridge.models.deploy import Deployer
 from bridge.models.groups import Groups
 from bridge.models.register import TRUSTED_URL
 from bridge.models.removal import ModelRemoval
 from bridge.models.routed_predictor import RoutedPredictor
+from bridge.models.update import ModelUpdate
+from bridge.models.upload import Uploads
 from bridge.rest.identity import Identities
 from bridge.store.cluster import Cluster
 from bridge.store.documents import Documents
@@ -33,6 +35,9 @@ class Services:
     access: Access
     deployer: Deployer
     removal: ModelRemoval
+    chunks: Documents[ModelChunk]
+    uploads: Uploads
+    update: ModelUpdate
     predictor: RoutedPredictor
     identities: Identities
     internal_token: str
