@@ -14,8 +14,11 @@ from bridge.domain.names import FunctionName, TaskState, TaskType
 from bridge.domain.task import Task
 from bridge.errors import BridgeError, Forbidden, InvalidRequest, NotFound
 from bridge.models import access_rules
+from bridge.models.deploy import REMOTE_OFF
 from bridge.models.groups import Registration
+from bridge.models.model_fields import function_name
 from bridge.models.register import RegisterRequest, parse_register
+from bridge.models.remote_register import parse_remote
 from bridge.models.update import parse_update
 from bridge.rest.answers import answer
 from bridge.rest.body import positions, required_object
@@ -40,6 +43,8 @@ async def register(request: web.Request) -> web.Response:
     to = services(request)
     body = await required_object(request, InvalidRequest("request body is required", kind="parse_exception"))
     deploy = read_flag(request.query.get("deploy") or "false")
+    if function_name(body.get("function_name")) is FunctionName.REMOTE:
+        return await _register_remote(request, body, deploy=deploy)
     with positions(await request.read()):
         wanted = parse_register(body, deploy=deploy, trusted_url=to.trusted_url)
     _check_settings(to, wanted)
@@ -47,6 +52,20 @@ async def register(request: web.Request) -> web.Response:
     task = Task(task_type=TaskType.REGISTER_MODEL, function_name=wanted.function_name, state=TaskState.CREATED)
     submitted = await to.tasks.submit(task, input=to_document(wanted))
     return answer(request, {"task_id": submitted.id, "status": TaskState.CREATED.value})
+
+
+async def _register_remote(request: web.Request, body: dict[str, Any], *, deploy: bool) -> web.Response:
+    to, caller = services(request), request.get(CALLER)
+    with positions(await request.read()):
+        wanted = parse_remote(body, deploy=deploy)
+    if not to.settings.current.remote_inference_enabled:
+        raise InvalidRequest(REMOTE_OFF, kind="status_exception")
+    await to.remote.check(wanted, caller)
+    wanted = replace(wanted, model=await admitted(request, wanted.model, body))
+    made = await to.remote.register(wanted)
+    if deploy:
+        await to.deployer.deploy(made.model_id)
+    return answer(request, {"task_id": made.task_id, "status": TaskState.CREATED.value, "model_id": made.model_id})
 
 
 def _check_settings(to: Services, wanted: RegisterRequest) -> None:
@@ -79,12 +98,16 @@ async def get(request: web.Request) -> web.Response:
     to = services(request)
     model_id = request.match_info["model_id"]
     stored = await to.models.get(model_id)
+    if stored is None or stored.value.model_state is None:
+        chunk = await _chunk(to, model_id)
+        if chunk is not None:
+            owner = await to.models.get(chunk.model_id)
+            if owner is not None:
+                await may_use(request, owner)
+            return answer(request, _chunk_document(request, chunk))
     if stored is None:
         raise NotFound(f"Failed to find model with the provided model id: {model_id}")
     await may_use(request, stored)
-    chunk = await _chunk(to, model_id) if stored.value.model_state is None else None
-    if chunk is not None:
-        return answer(request, _chunk_document(request, chunk))
     return answer(request, _document(stored.value))
 
 
@@ -118,6 +141,7 @@ async def search_models(request: web.Request) -> web.Response:
         request,
         to.names.model,
         hide=_CONTENT,
+        secret=("connector.credential",),
         without_chunks=True,
         only=await to.access.search_filter(caller),
         never=() if _sees_hidden(caller) else (_HIDDEN,),
