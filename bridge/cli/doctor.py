@@ -13,11 +13,12 @@ from bridge.app import cluster_config
 from bridge.cli.options import settings_options
 from bridge.engines import memory
 from bridge.engines.host import explain_devices
-from bridge.errors import BridgeError, ClusterError, Forbidden
+from bridge.errors import BridgeError
 from bridge.settings import Settings
 from bridge.store.cluster import Cluster, ClusterInfo
-from bridge.store.indices import TEMPLATES, check_prefix, check_writable, load_template, stored_version
-from bridge.store.stores import IndexNames
+from bridge.store.indices import TEMPLATES, check_prefix, load_template, stored_version
+from bridge.store.rights import Lacking, lacking
+from bridge.store.stores import DEFAULT_PREFIX, IndexNames
 
 OLDEST = (2, 4)
 """The first version whose k-NN has the lucene engine and filters the way the bridge writes them."""
@@ -107,26 +108,45 @@ def _plugin_findings(info: ClusterInfo, settings: Settings) -> Iterator[Finding]
 
 
 async def _index_findings(cluster: Cluster, names: IndexNames) -> AsyncIterator[Finding]:
-    missing, older = [], []
-    for name in TEMPLATES:
-        try:
-            stored = await stored_version(cluster, names.of(name))
-            if stored is None:
-                missing.append(names.of(name))
-            else:
-                older += [names.of(name)] if stored < load_template(name).version else []
-                await check_writable(cluster, names.of(name))
-        except (Forbidden, ClusterError) as error:
-            yield Finding("error", f"permissions: {error.reason}")
-            return
+    lacks = await lacking(cluster, [names.of(name) for name in TEMPLATES])
+    unknown = any(lack.right.permission == "indices:admin/mappings/get" for lack in lacks)
+    missing, older = ([], []) if unknown else await _not_in_place(cluster, names)
+    complete = not unknown and not missing and not older
+    for lack in lacks:
+        yield _lack_finding(lack, complete)
     if missing:
         yield Finding(
             "ok", f"indices: {len(missing)} of {len(TEMPLATES)} are not made yet; `bridge init` or `serve` does"
         )
     if older:
         yield Finding("warning", f"indices: {', '.join(older)} are of an older version; `bridge init` upgrades them")
-    if len(missing) < len(TEMPLATES):
-        yield Finding("ok", f"permissions: the bridge may read and write {names.prefix}*")
+    if not lacks:
+        yield Finding("ok", f"permissions: the bridge may make, read and write {names.prefix}*")
+
+
+async def _not_in_place(cluster: Cluster, names: IndexNames) -> tuple[list[str], list[str]]:
+    """Names of indices that are not made yet, and of those of an older version."""
+    missing, older = [], []
+    for name in TEMPLATES:
+        stored = await stored_version(cluster, names.of(name))
+        if stored is None:
+            missing.append(names.of(name))
+        elif stored < load_template(name).version:
+            older.append(names.of(name))
+    return missing, older
+
+
+def _lack_finding(lack: Lacking, complete: bool) -> Finding:
+    where = f" on {', '.join(lack.indices)}" if lack.indices else ""
+    told = f"permissions: {lack.right.permission} is missing{where}, {lack.right.purpose}"
+    if lack.right.setup and complete:
+        return Finding("warning", f"{told}; an account that has it must run `bridge init` before the next upgrade")
+    protected = (
+        "; names that the security plugin protects need the admin certificate or system:admin/system_index too"
+        if any(name.startswith(DEFAULT_PREFIX) for name in lack.indices)
+        else ""
+    )
+    return Finding("error", f"{told}; docs/security.md has a role that suffices{protected}")
 
 
 def _machine_findings(settings: Settings) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from local_node import free_port
 from server_fixtures import Cluster
 
 from bridge.cli import cli
+from bridge.store.indices import TEMPLATES
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,7 @@ def test_init_makes_the_indices_and_may_run_again(cluster: Cluster, index_prefix
     for _ in range(2):
         done = run(tmp_path, "init", "--index-prefix", index_prefix, **access(cluster))
         assert done.exit_code == 0, done.output
-        assert f"7 indices {index_prefix}* are in place" in done.output
+        assert f"{len(TEMPLATES)} indices {index_prefix}* are in place" in done.output
     status, mapping = cluster.request("GET", f"/{index_prefix}model/_mapping")
     assert status == 200
     assert mapping[f"{index_prefix}model"]["mappings"]["_meta"]["schema_version"] == 13
@@ -38,10 +39,10 @@ def test_init_makes_the_indices_and_may_run_again(cluster: Cluster, index_prefix
 def test_doctor_says_ok_before_and_after_init(cluster: Cluster, index_prefix: str, tmp_path: Path) -> None:
     before = run(tmp_path, "doctor", "--index-prefix", index_prefix, **access(cluster))
     assert before.exit_code == 0, before.output
-    assert "7 of 7 are not made yet" in before.output
+    assert f"{len(TEMPLATES)} of {len(TEMPLATES)} are not made yet" in before.output
     run(tmp_path, "init", "--index-prefix", index_prefix, **access(cluster))
     after = run(tmp_path, "doctor", "--index-prefix", index_prefix, **access(cluster))
-    assert "may read and write" in after.output
+    assert "may make, read and write" in after.output
     for word in ("cluster:", "k-NN:", "CPU:", "ONNX:", "memory:", "data folder:"):
         assert word in after.output
     assert "error" not in after.output
