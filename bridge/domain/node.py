@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -18,13 +18,15 @@ class HeldState(StrEnum):
 class HeldModel:
     """One model on one node.
 
-    `seen_seq_no` is the sequence number of the model document that the node acted on: a FAILED report older than a new
-    plan does not count against that plan. `memory` is in bytes, `device` as the engine names it (`cpu`, `cuda:0`).
+    `seen_plan` is the number of the plan (Model.bridge_plan) that the node acted on: a report on an older plan says
+    nothing about a new one. `failures` counts failed loads in a row. `memory` is in bytes, `device` as the engine names
+    it (`cpu`, `cuda:0`).
     """
 
     model_id: str
     state: HeldState
-    seen_seq_no: int = -1
+    seen_plan: int = -1
+    failures: int = 0
     error: str | None = None
     device: str | None = None
     memory: int | None = None
@@ -45,7 +47,8 @@ class Node:
     """A bridge process's document: rewritten at each heartbeat, so its version is its pulse.
 
     `address` is host:port of its door for other nodes' predict calls; `token` is the bearer token that this door wants.
-    `roles` are `ml` and `proxy`. `beats` counts heartbeats.
+    `roles` are `ml` and `proxy`. `beats` counts heartbeats. `idle` holds, for models with a time to live that this
+    process has used, the seconds since it last did; durations, since no two machines' clocks need agree.
     """
 
     name: str
@@ -58,3 +61,4 @@ class Node:
     version: str | None = None
     started_time: int | None = None
     beats: int = 0
+    idle: dict[str, int] = field(default_factory=dict)

@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
+
+from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model
 from bridge.domain.names import WANTED_STATES, ModelState, TaskState
-from bridge.errors import VersionConflict
+from bridge.errors import ClusterUnavailable, VersionConflict
 from bridge.models.groups import now_ms
 from bridge.models.node import LiveNodes
 from bridge.models.states import Standing, Standings, settled, standings
 from bridge.store.documents import Documents, Stored
 from bridge.tasks.job import Job, Outcome
 from bridge.wire import dumps
+
+log = structlog.get_logger(__name__)
 
 DEADLINE_SECONDS = 600.0
 _POLL_SECONDS = 0.25
@@ -29,37 +34,52 @@ class DeployTask:
         models: Documents[Model],
         live: LiveNodes,
         nudge: Callable[[], None],
+        settings: CurrentSettings | None = None,
         deadline: float = DEADLINE_SECONDS,
         poll: float = _POLL_SECONDS,
     ) -> None:
         self._models = models
         self._live = live
         self._nudge = nudge
+        self._settings = settings or FixedSettings()
         self._deadline = deadline
         self._poll = poll
 
     async def __call__(self, job: Job) -> Outcome:
         """Ends COMPLETED, COMPLETED_WITH_ERROR or FAILED; `error` is a JSON object {node id: reason}."""
         plan = job.input
-        model_id, planned, since = str(plan["model_id"]), list(plan["nodes"]), int(plan["seq_no"])
+        model_id, planned, since = str(plan["model_id"]), list(plan["nodes"]), int(plan["plan"])
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._deadline
+        deadline = loop.time() + min(self._deadline, self._settings.current.ml_task_timeout_in_seconds)
         self._nudge()
         while True:
-            stored = await self._models.get(model_id)
-            taken_back = _taken_back(stored, planned)
-            if taken_back is not None:
-                return _outcome(dict.fromkeys(planned, taken_back), planned)
-            await self._live.fresh()
-            judged = standings(model_id, planned, self._live.ml(), since=since)
             late = loop.time() >= deadline
-            if late or (stored is not None and not judged.count(Standing.PENDING) and await self._settled(stored)):
-                return _outcome(_errors(judged), planned)
+            try:
+                outcome = await self._look(model_id, planned, since, late=late)
+            except ClusterUnavailable as error:
+                # Nodes go on by themselves meanwhile; the task only watches, and may watch on.
+                log.info("deploy task waits", action="deploy.wait", model_id=model_id, reason=error.reason)
+                outcome = None
+                if late:
+                    raise
+            if outcome is not None:
+                return outcome
             await asyncio.sleep(self._poll)
+
+    async def _look(self, model_id: str, planned: list[str], since: int, *, late: bool) -> Outcome | None:
+        """The outcome if there is one; `late`: whoever has not reported now has failed."""
+        stored = await self._models.get(model_id)
+        taken_back = _taken_back(stored, planned)
+        if taken_back is not None:
+            return _outcome(dict.fromkeys(planned, taken_back), planned)
+        await self._live.fresh()
+        judged = standings(model_id, planned, self._live.ml(), since=since)
+        done = stored is not None and not judged.count(Standing.PENDING) and await self._settled(stored)
+        return _outcome(_errors(judged), planned) if done or late else None
 
     async def _settled(self, stored: Stored[Model]) -> bool:
         """Whether the document's state follows from the reports already, so that no client sees the task end first."""
-        value = settled(stored, self._live.ml(), now=now_ms())
+        value = settled(stored, self._live.known, now=now_ms(), settings=self._settings.current)
         if value is None:
             return stored.value.model_state is not ModelState.DEPLOYING
         try:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from bridge.domain.model import Model
 from bridge.domain.node import HeldModel, HeldState
-from bridge.domain.tensor import ModelTensor
+from bridge.domain.tensor import LocalInput, ModelTensor
 from bridge.engines.session import ModelSpec
 from bridge.models.spec import spec_of
 from bridge.store.documents import Stored
 
 FIRST_RETRY = 2.0
 LAST_RETRY = 300.0
+BLAMED_RETRY = 60.0
+"""Seconds before a model is tried again whose load alone was in progress when the inference process died."""
+INTERRUPTIONS = 3
+"""So often a load may be cut short by a death of the process or the cluster's absence before it counts as failed."""
 
 
 class LoadedModel(Protocol):
@@ -38,28 +42,31 @@ class Inference(Protocol):
     async def predict(
         self,
         model_id: str,
-        texts: Sequence[str],
+        input: LocalInput,
         *,
-        kind: str | None = None,
-        target_response: Sequence[str] = (),
-        target_response_positions: Sequence[int] = (),
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[list[ModelTensor]]: ...
 
 
 @dataclass(eq=False)
 class Holding:
-    """One model on this node. `wanted` False: it goes as soon as the load in progress has ended."""
+    """One model on this node. `wanted` False: it goes as soon as the load in progress has ended.
+
+    `admitted`: it has one of the places that the node has for models.
+    """
 
     stored: Stored[Model]
     state: HeldState = HeldState.LOADING
-    seen_seq_no: int = -1
+    seen_plan: int = -1
     wanted: bool = True
+    admitted: bool = False
     error: str | None = None
     device: str | None = None
     memory: int | None = None
     failures: int = 0
+    interruptions: int = 0
     retry_at: float = 0.0
+    loaded_plan: int = -1
     content: Any = None
     work: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -68,7 +75,8 @@ class Holding:
         return HeldModel(
             model_id=self.stored.id,
             state=self.state,
-            seen_seq_no=self.seen_seq_no,
+            seen_plan=self.seen_plan,
+            failures=self.failures,
             error=self.error,
             device=self.device,
             memory=self.memory,
@@ -78,20 +86,37 @@ class Holding:
         """A first try, or one for a new plan; a retry after a failure keeps the FAILED report until it succeeds."""
         self.state = HeldState.LOADING
         self.error = None
+        self.failures = self.interruptions = 0
+        self.retry_at = 0.0
 
-    def loaded(self, loaded: LoadedModel, content: Any) -> None:
+    def loaded(self, loaded: LoadedModel, content: Any, plan: int) -> None:
+        """In memory and ready, as plan number `plan` wanted it."""
         self.state = HeldState.DEPLOYED
         self.error = None
-        self.failures = 0
+        self.failures = self.interruptions = 0
         self.device, self.memory, self.content = loaded.device, loaded.memory_bytes, content
+        self.loaded_plan = plan
 
-    def failed(self, error: str, now: float) -> None:
+    def failed(self, error: str, now: float, *, at_least: float = 0.0) -> None:
+        """Not loaded, and why; the pause before the next try grows, spread, up to LAST_RETRY. `at_least` in seconds."""
         self.state = HeldState.FAILED
+        self.admitted = False
         self.error = error
         self.content = None
         self.device = self.memory = None
-        self.retry_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** min(self.failures, 20))
+        pause = min(LAST_RETRY, max(at_least, FIRST_RETRY) * 2 ** min(self.failures, 20))
+        self.retry_at = now + max(at_least, pause) * random.uniform(0.75, 1.25)
         self.failures += 1
+        self.interruptions = 0
+
+    def interrupted(self, error: str, now: float) -> None:
+        """Cut short by something else than the model: tried again soon, and only the third time in a row a failure."""
+        self.interruptions += 1
+        if self.failures or self.interruptions >= INTERRUPTIONS:
+            self.failed(error, now)
+            return
+        self.state = HeldState.LOADING
+        self.retry_at = now + random.uniform(0.5, 1.5) * self.interruptions
 
     @property
     def busy(self) -> bool:

@@ -15,6 +15,7 @@ import structlog
 
 from bridge.domain.node import HeldModel, Node
 from bridge.errors import BridgeError, Conflict
+from bridge.models.eligible import ML_ROLE
 from bridge.models.identifier import random_id
 from bridge.store.documents import Documents, Version
 from bridge.tasks.lease import LeaseWatch
@@ -26,7 +27,6 @@ LEASE_SECONDS = 12.0
 """A node counts as gone when its document kept one version for so long on the observer's own monotonic clock."""
 FORGET_SECONDS = 600.0
 """After so long the document of a dead node is removed."""
-ML_ROLE = "ml"
 _MOST = 1000
 
 
@@ -64,9 +64,19 @@ class NodeIdentity:
 class NodePulse:
     """Writes this node's document: at each beat, and at once when what it holds has changed."""
 
-    def __init__(self, node_id: str, node: Node, documents: Documents[Node], *, every: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        node: Node,
+        documents: Documents[Node],
+        *,
+        every: float = BEAT_SECONDS,
+        idle: Callable[[], dict[str, int]] | None = None,
+    ) -> None:
         self.node_id = node_id
         self.node = node
+        self.trouble = ""
+        self._idle = idle or dict
         self._documents = documents
         self._every = every
         self._writing = asyncio.Lock()
@@ -79,6 +89,9 @@ class NodePulse:
                 await self.beat()
             except BridgeError as error:
                 log.warning("heartbeat failed", action="node.beat", node=self.node_id, reason=error.reason)
+            except Exception:
+                # A node that stops beating is dead to all others, so nothing may end this loop.
+                log.exception("heartbeat failed", action="node.beat", node=self.node_id)
             try:
                 await asyncio.wait_for(self._stopped.wait(), self._every)
             except TimeoutError:
@@ -94,12 +107,17 @@ class NodePulse:
                 log.warning("node document left behind", action="node.stop", node=self.node_id, reason=error.reason)
 
     async def beat(self, *, refresh: bool = False) -> None:
-        """Write the document once. Raises ClusterUnavailable and ClusterError."""
+        """Write the document once. Raises ClusterUnavailable and ClusterError, which `trouble` keeps until the next."""
         async with self._writing:
             if self._stopped.is_set():
                 return
-            self.node = replace(self.node, beats=self.node.beats + 1)
-            await self._documents.put(self.node_id, self.node, refresh=refresh)
+            self.node = replace(self.node, beats=self.node.beats + 1, idle=self._idle())
+            try:
+                await self._documents.put(self.node_id, self.node, refresh=refresh)
+            except BridgeError as error:
+                self.trouble = error.reason
+                raise
+            self.trouble = ""
 
     async def publish(self, models: Sequence[HeldModel]) -> None:
         """Say what this node holds; what cannot be written now goes out with the next beat."""
@@ -115,7 +133,11 @@ class NodePulse:
 
 
 class LiveNodes:
-    """The nodes whose documents move; each observer judges by its own monotonic clock."""
+    """The nodes whose documents move; each observer judges by its own monotonic clock.
+
+    Who cannot write its own document (the cluster refuses writes, say) does not judge others by theirs standing still:
+    until its own beats get through again, everybody that it knew lives, and then has a whole lease to show it.
+    """
 
     def __init__(
         self,
@@ -163,6 +185,8 @@ class LiveNodes:
                 await self.fresh(self._lease / 4)
             except BridgeError as error:
                 log.warning("nodes not read", action="node.read", reason=error.reason)
+            except Exception:
+                log.exception("nodes not read", action="node.read")
             try:
                 await asyncio.wait_for(self._stopped.wait(), self._lease / 3)
             except TimeoutError:
@@ -176,7 +200,14 @@ class LiveNodes:
         started = self._clock()
         found = await self._documents.search({"match_all": {}}, size=_MOST)
         nodes: dict[str, Node] = {}
+        blind = self._own is not None and bool(self._own.trouble)
         for stored in found:
+            if blind:
+                self._silent.forget(stored.id)
+                self._dead.forget(stored.id)
+                if stored.id in self._nodes:
+                    nodes[stored.id] = stored.value
+                continue
             gone = self._silent.observe(stored.id, stored.version)
             if self._dead.observe(stored.id, stored.version):
                 await self._forget(stored.id, stored.version)

@@ -8,24 +8,30 @@ from typing import Protocol
 
 from bridge import metrics
 from bridge.domain.caller import Caller
+from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName, ModelState
 from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.errors import BridgeError, Forbidden, InvalidRequest, NotFound, Unavailable
+from bridge.errors import BridgeError, EngineError, Forbidden, InvalidRequest, NotFound, Unavailable
+from bridge.models.auto_deploy import NOT_READY, AutoDeploy
+from bridge.models.deploy import check_enabled
 from bridge.models.held import Inference
 from bridge.models.known import KnownModels
 from bridge.models.node import LiveNodes
 from bridge.models.peers import NotHeld, PeerLost, Peers, local_input
 from bridge.models.predictor import PREDICT_SECONDS, Guard, RemoteModels
+from bridge.models.states import ANY_PLAN, standings
+from bridge.models.uses import Uses
 from bridge.store.documents import Stored
 
-NOT_READY = "Model not ready yet. Please deploy the model first."
 PATIENCE_SECONDS = 5.0
 """How long a predict waits for a deployed model that no node has at the moment (a node or process is restarting)."""
 _LOOK_AGAIN_SECONDS = 0.2
 _NODES_MAX_AGE = 3.0
+_SLOWEST_LOOK_SECONDS = 1.0
 _DEPLOYED = (ModelState.DEPLOYED, ModelState.PARTIALLY_DEPLOYED)
+_RUNNING = (*_DEPLOYED, ModelState.DEPLOYING)
 
 
 class Holder(Protocol):
@@ -48,6 +54,9 @@ class RoutedPredictor:
         guards: Sequence[Guard] = (),
         remote: RemoteModels | None = None,
         patience: float = PATIENCE_SECONDS,
+        settings: CurrentSettings | None = None,
+        auto_deploy: AutoDeploy | None = None,
+        uses: Uses | None = None,
     ) -> None:
         self._known = known
         self._live = live
@@ -57,6 +66,9 @@ class RoutedPredictor:
         self._guards = guards
         self._remote = remote
         self._patience = patience
+        self._settings = settings or FixedSettings()
+        self._auto_deploy = auto_deploy
+        self._uses = uses or Uses()
 
     async def model(self, model_id: str) -> Stored[Model]:
         """The model's document, a few seconds old at most. Raises NotFound."""
@@ -73,10 +85,12 @@ class RoutedPredictor:
         with metrics.PREDICT_SECONDS.labels(model_id).time():
             try:
                 stored = await self.model(model_id)
+                check_enabled(stored.value, self._settings.current)
                 if stored.value.is_enabled is False:
                     raise Forbidden("Model is disabled.")
                 for guard in self._guards:
                     await guard.admit(stored, input, caller)
+                self._uses.note(model_id)
                 if stored.value.algorithm is FunctionName.REMOTE:
                     return await self._remotely(stored, input, seconds, caller)
                 return await self._anywhere(model_id, input, seconds)
@@ -99,19 +113,21 @@ class RoutedPredictor:
     async def _remotely(self, stored: Stored[Model], input: MLInput, seconds: float, caller: Caller | None) -> MLOutput:
         if self._remote is None:
             raise InvalidRequest("Remote models are not available on this bridge.")
+        if self._auto_deploy is not None and stored.value.model_state not in _RUNNING:
+            await self._auto_deploy.ensure(stored.id)
         return await self._remote.predict(stored, input, deadline=seconds, caller=caller)
 
     async def _anywhere(self, model_id: str, input: MLInput, seconds: float) -> MLOutput:
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        give_up = min(end, loop.time() + self._patience)
-        max_age = _NODES_MAX_AGE
+        began = loop.time()
+        end = began + seconds
+        max_age, pause = _NODES_MAX_AGE, _LOOK_AGAIN_SECONDS
         while True:
+            lost: Unavailable | None = None
             try:
                 output = await self._once(model_id, input, end - loop.time(), max_age)
                 if output is not None:
                     return output
-                lost: Unavailable | None = None
             except (PeerLost, NotHeld) as error:
                 lost = error
             except Unavailable as error:
@@ -119,13 +135,11 @@ class RoutedPredictor:
                     raise
                 # The inference process died under the call and is being started again.
                 lost = error
-            refusal = await self._refusal(model_id)
-            if refusal is not None:
-                raise refusal
-            if loop.time() >= give_up:
+            worth = min(seconds, await self._worth_waiting(model_id))
+            if loop.time() + pause >= began + worth:
                 raise lost or Unavailable("No node has the model in memory at the moment.")
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-            max_age = 0.0
+            await asyncio.sleep(pause)
+            max_age, pause = 0.0, min(_SLOWEST_LOOK_SECONDS, pause * 1.5)
 
     async def _once(self, model_id: str, input: MLInput, seconds: float, max_age: float) -> MLOutput | None:
         """Here, or at up to two others; None when nobody is known to hold the model."""
@@ -150,18 +164,34 @@ class RoutedPredictor:
             raise lost
         return None
 
-    async def _refusal(self, model_id: str) -> BridgeError | None:
-        """What to answer when nobody holds the model and nobody is about to."""
+    async def _worth_waiting(self, model_id: str) -> float:
+        """For how many seconds in all to wait for a model that nobody holds; raises the refusal if for none."""
         stored = await self._known.get(model_id, fresh=True)
         if stored is None:
-            return NotFound("Failed to find model")
+            raise NotFound("Failed to find model")
+        if self._auto_deploy is not None and self._auto_deploy.covers(stored.value):
+            return await self._deployed_by_use(stored, self._auto_deploy)
         model = stored.value
-        if model.model_state in _DEPLOYED:
-            return None
-        if model.model_state is ModelState.DEPLOYING and model.last_deployed_time is not None:
-            # Deployed before and coming back.
-            return None
-        return InvalidRequest(NOT_READY)
+        if model.model_state in _DEPLOYED or self._coming_back(model):
+            return self._patience
+        raise InvalidRequest(NOT_READY)
+
+    async def _deployed_by_use(self, stored: Stored[Model], auto_deploy: AutoDeploy) -> float:
+        model = stored.value
+        if model.model_state is ModelState.DEPLOY_FAILED and not self._coming_back(model):
+            reasons = standings(stored.id, model.planning_worker_nodes or (), self._live.ml(), since=ANY_PLAN).errors
+            raise EngineError(f"The model could not be deployed: {'; '.join(sorted(set(reasons.values())))}")
+        if model.model_state not in (*_RUNNING, ModelState.DEPLOY_FAILED):
+            await auto_deploy.ensure(stored.id)
+        return PREDICT_SECONDS if model.model_state not in _DEPLOYED else self._patience
+
+    def _coming_back(self, model: Model) -> bool:
+        """Deployed before and being loaded again, or waiting for a planned node that has gone."""
+        if model.model_state is ModelState.DEPLOYING:
+            return model.last_deployed_time is not None
+        live = self._live.ml()
+        planned = model.planning_worker_nodes or ()
+        return model.model_state is ModelState.DEPLOY_FAILED and any(node not in live for node in planned)
 
 
 def _kept(row: list[ModelTensor]) -> tuple[ModelTensor, ...]:

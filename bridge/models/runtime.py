@@ -14,6 +14,7 @@ from bridge.domain.names import TaskType
 from bridge.domain.node import Node
 from bridge.errors import BridgeError
 from bridge.models.access import Access
+from bridge.models.auto_deploy import AutoDeploy
 from bridge.models.cache import ContentCache
 from bridge.models.chunks import Chunks
 from bridge.models.deploy import Deployer
@@ -23,13 +24,17 @@ from bridge.models.groups import Groups
 from bridge.models.held import Inference
 from bridge.models.known import KnownModels
 from bridge.models.node import LEASE_SECONDS, LiveNodes, NodePulse
+from bridge.models.oversight import INTERVAL_SECONDS, Oversight
 from bridge.models.peers import Peers
-from bridge.models.reconcile import INTERVAL_SECONDS, Reconciler
+from bridge.models.predictor import RemoteModels
+from bridge.models.reconcile import Reconciler
 from bridge.models.register_task import RegisterTask
 from bridge.models.removal import ModelRemoval
 from bridge.models.routed_predictor import RoutedPredictor
+from bridge.models.task_limit import TaskLimit
 from bridge.models.update import ModelUpdate
 from bridge.models.upload import Uploads
+from bridge.models.uses import Uses
 from bridge.store.stores import Stores
 from bridge.tasks.job import TaskHandler
 from bridge.tasks.queue import TaskQueue
@@ -64,11 +69,14 @@ class ModelRuntime:
         deploy_seconds: float = DEADLINE_SECONDS,
         interval: float = INTERVAL_SECONDS,
         settings: CurrentSettings | None = None,
+        auto_deploy_local: bool = False,
+        remote: RemoteModels | None = None,
     ) -> None:
         self._describe = describe
         self.settings = settings or FixedSettings()
         self._background = Background()
-        self.pulse = NodePulse(node_id, node, stores.nodes)
+        self.uses = Uses()
+        self.pulse = NodePulse(node_id, node, stores.nodes, idle=self.uses.idle)
         self.live = LiveNodes(stores.nodes, own=self.pulse, lease=lease)
         self.known = KnownModels(stores.models)
         self.peers = Peers(own_id=node_id)
@@ -81,17 +89,41 @@ class ModelRuntime:
             models=stores.models, groups=self.groups, chunks=chunks, cache=self.cache, known=self.known
         )
         self.update = ModelUpdate(models=stores.models, groups=self.groups, access=self.access, known=self.known)
-        self.reconciler = self._reconciler(stores, inference, interval)
-        self.deployer = Deployer(models=stores.models, live=self.live, tasks=queue, nudge=self.nudge)
-        self.predictor = self._predictor(inference)
-        register = self._register_task(stores, chunks, downloader or Downloader())
-        deploy = DeployTask(models=stores.models, live=self.live, nudge=self.nudge, deadline=deploy_seconds)
-        self.handlers: dict[TaskType, TaskHandler] = {
-            TaskType.REGISTER_MODEL: register,
+        self.oversight = Oversight(
+            models=stores.models,
+            live=self.live,
+            uses=self.uses,
+            settings=self.settings,
+            watch=self.known.note,
+            interval=interval,
+        )
+        self.reconciler = self._reconciler(stores, inference)
+        self.deployer = Deployer(
+            models=stores.models,
+            live=self.live,
+            tasks=queue,
+            nudge=self.nudge,
+            settings=self.settings,
+            must_be_whole=self.uploads.must_be_whole,
+        )
+        self.predictor = self._predictor(inference, auto_deploy_local, remote)
+        self.handlers = self._handlers(stores, chunks, downloader or Downloader(), deploy_seconds)
+
+    def _handlers(
+        self, stores: Stores, chunks: Chunks, downloader: Downloader, deploy_seconds: float
+    ) -> dict[TaskType, TaskHandler]:
+        register = self._register_task(stores, chunks, downloader)
+        deploy = DeployTask(
+            models=stores.models, live=self.live, nudge=self.nudge, settings=self.settings, deadline=deploy_seconds
+        )
+        return {
+            TaskType.REGISTER_MODEL: TaskLimit(register, "max_register_model_tasks_per_node", self.settings),
             TaskType.DEPLOY_MODEL: deploy,
         }
 
-    def _predictor(self, inference: Inference | None) -> RoutedPredictor:
+    def _predictor(
+        self, inference: Inference | None, auto_deploy_local: bool, remote: RemoteModels | None
+    ) -> RoutedPredictor:
         return RoutedPredictor(
             known=self.known,
             live=self.live,
@@ -99,6 +131,12 @@ class ModelRuntime:
             inference=inference,
             holder=self.reconciler,
             guards=(self.access,),
+            settings=self.settings,
+            auto_deploy=AutoDeploy(
+                known=self.known, deploys=self.deployer, settings=self.settings, local=auto_deploy_local
+            ),
+            uses=self.uses,
+            remote=remote,
         )
 
     def _register_task(self, stores: Stores, chunks: Chunks, downloader: Downloader) -> RegisterTask:
@@ -128,7 +166,9 @@ class ModelRuntime:
         await self.pulse.beat(refresh=True)
         loops = [self._background.start(self.pulse.run(), name="node pulse")]
         loops.append(self._background.start(self.live.run(), name="live nodes"))
-        if self.reconciler is not None:
+        if self.reconciler is None:
+            loops.append(self._background.start(self.oversight.run(), name="oversight"))
+        else:
             loops.append(self._background.start(self.reconciler.run(), name="reconcile"))
             loops.append(self._background.start(self._tend(), name="model upkeep"))
         await asyncio.wait(loops)
@@ -136,13 +176,14 @@ class ModelRuntime:
     async def stop(self) -> None:
         """End the loops and take this node's document away."""
         await self.live.stop()
+        await self.oversight.stop()
         if self.reconciler is not None:
             await self.reconciler.stop()
         await self.pulse.stop()
         await self._background.close()
         await self.peers.close()
 
-    def _reconciler(self, stores: Stores, inference: Inference | None, interval: float) -> Reconciler | None:
+    def _reconciler(self, stores: Stores, inference: Inference | None) -> Reconciler | None:
         if inference is None:
             return None
         return Reconciler(
@@ -150,10 +191,13 @@ class ModelRuntime:
             cache=self.cache,
             inference=inference,
             pulse=self.pulse,
-            live=self.live,
-            watch=self.known.note,
-            interval=interval,
+            oversight=self.oversight,
+            settings=self.settings,
         )
+
+    def reasons(self) -> list[str]:
+        """What keeps this process from doing its part; empty when nothing does."""
+        return [f"this node's document cannot be written: {self.pulse.trouble}"] if self.pulse.trouble else []
 
     async def _tend(self) -> None:
         """Keep the description up to date and clear what killed workers left."""

@@ -6,13 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from bridge.domain.cluster_settings import ClusterSettings
 from bridge.domain.model import Model
-from bridge.domain.names import WANTED_STATES, ModelState
+from bridge.domain.names import WANTED_STATES, FunctionName, ModelState
 from bridge.domain.node import HeldModel, HeldState, Node
+from bridge.models.eligible import eligible, runners
 from bridge.store.documents import Stored
 
-_RETRY_RATIO = 0.8
-"""Share of planned nodes from which on ML Commons resets `auto_redeploy_retry_times`."""
+ANY_PLAN = -1
+"""`since` for a judgement in which every report counts."""
+GONE = "the node has left the cluster"
+NOT_AGAIN = "not loaded again by itself: plugins.ml_commons.model_auto_redeploy.enable is false"
+_DEFAULTS = ClusterSettings()
 
 
 class Standing(StrEnum):
@@ -50,16 +55,24 @@ def holders(model_id: str, nodes: Mapping[str, Node]) -> list[str]:
     ]
 
 
-def standings(model_id: str, planned: Iterable[str], nodes: Mapping[str, Node], *, since: int) -> Standings:
-    """Judge each planned node; reports on documents older than sequence number `since` do not count."""
+def standings(
+    model_id: str, planned: Iterable[str], nodes: Mapping[str, Node], *, since: int, expected: bool = True
+) -> Standings:
+    """Judge each planned node; reports on plans before number `since` do not count.
+
+    `expected` False: a node that says nothing of the model is not going to load it by itself.
+    """
     of: dict[str, Standing] = {}
     errors: dict[str, str] = {}
     for node_id in planned:
         report = report_of(nodes.get(node_id), model_id)
         if node_id not in nodes:
             of[node_id] = Standing.GONE
-            errors[node_id] = "the node has left the cluster"
-        elif report is None or report.seen_seq_no < since or report.state is HeldState.LOADING:
+            errors[node_id] = GONE
+        elif report is None and not expected:
+            of[node_id] = Standing.FAILED
+            errors[node_id] = NOT_AGAIN
+        elif report is None or report.seen_plan < since or report.state is HeldState.LOADING:
             of[node_id] = Standing.PENDING
         elif report.state is HeldState.DEPLOYED:
             of[node_id] = Standing.HELD
@@ -69,43 +82,85 @@ def standings(model_id: str, planned: Iterable[str], nodes: Mapping[str, Node], 
     return Standings(of, errors)
 
 
-def settled(stored: Stored[Model], ml_nodes: Mapping[str, Node], *, now: int) -> Model | None:
+def settled(
+    stored: Stored[Model], nodes: Mapping[str, Node], *, now: int, settings: ClusterSettings = _DEFAULTS
+) -> Model | None:
     """The document as it should be, or None when it is right already (or nobody wants the model deployed).
 
-    `ml_nodes` are the live nodes that run models; `now` is epoch milliseconds. Rules: contract of ML Commons 3.6.0,
-    sync-up job; failed and gone nodes end a deployment, a node that is still loading keeps it DEPLOYING.
+    `nodes` are the live nodes; `now` is epoch milliseconds. Rules: contract of ML Commons 3.6.0, sync-up job; failed
+    and gone nodes end a deployment, a node that is still loading keeps it DEPLOYING.
     """
     model = stored.value
     if model.model_state not in WANTED_STATES:
         return None
-    planned = _planned(model, ml_nodes)
     deploying = model.model_state is ModelState.DEPLOYING
-    since = stored.version.seq_no if deploying else -1
-    judged = standings(stored.id, planned, ml_nodes, since=since)
+    able = eligible(nodes, settings, model.algorithm)
+    planned = _planned(model, able, settings)
+    judged = _judged(stored, planned, runners(nodes, model.algorithm), settings)
     held = judged.count(Standing.HELD)
     state = _state(judged, held, deploying=deploying)
-    waiting = deploying and state is ModelState.DEPLOYING
     value = replace(
         model,
         model_state=state,
-        # Not while nodes are awaited: each write makes a new version that they have to see first, and two nodes that
-        # end at different times would be waited for without end.
-        current_worker_node_count=model.current_worker_node_count if waiting else held,
+        current_worker_node_count=held,
         planning_worker_nodes=planned,
         planning_worker_node_count=len(planned),
+        auto_redeploy_retry_times=_retries(stored, planned, held, nodes, settings),
     )
     if deploying and state is not ModelState.DEPLOYING:
         value = replace(value, last_deployed_time=now)
-        if planned and held >= _RETRY_RATIO * len(planned):
+        if planned and held >= settings.model_auto_redeploy_success_ratio * len(planned):
             value = replace(value, auto_redeploy_retry_times=0)
     return None if value == model else value
 
 
-def _planned(model: Model, ml_nodes: Mapping[str, Node]) -> tuple[str, ...]:
+def undeployed(model: Model) -> Model:
+    """The model without a plan, as ML Commons leaves it (`deploy_to_all_nodes` stays as it was)."""
+    return replace(
+        model,
+        model_state=ModelState.UNDEPLOYED,
+        planning_worker_nodes=None,
+        planning_worker_node_count=0,
+        current_worker_node_count=0,
+    )
+
+
+def _judged(
+    stored: Stored[Model], planned: tuple[str, ...], able: Mapping[str, Node], settings: ClusterSettings
+) -> Standings:
+    model = stored.value
+    if model.algorithm is FunctionName.REMOTE:
+        # Nothing is loaded: whoever lives can call the connector.
+        of = {each: Standing.HELD if each in able else Standing.GONE for each in planned}
+        return Standings(of, {each: GONE for each, standing in of.items() if standing is Standing.GONE})
+    deploying = model.model_state is ModelState.DEPLOYING
+    since = model.plan if deploying else ANY_PLAN
+    expected = deploying or settings.model_auto_redeploy_enable
+    return standings(stored.id, planned, able, since=since, expected=expected)
+
+
+def _planned(model: Model, able: Mapping[str, Node], settings: ClusterSettings) -> tuple[str, ...]:
     planned = model.planning_worker_nodes or ()
-    if model.deploy_to_all_nodes and ml_nodes and set(planned) != set(ml_nodes):
-        return tuple(sorted(ml_nodes))
+    refreshed = settings.sync_up_job_interval_in_seconds > 0
+    if model.deploy_to_all_nodes and refreshed and able and set(planned) != set(able):
+        return tuple(sorted(able))
     return planned
+
+
+def _retries(
+    stored: Stored[Model],
+    planned: tuple[str, ...],
+    held: int,
+    nodes: Mapping[str, Node],
+    settings: ClusterSettings,
+) -> int | None:
+    """ML Commons counts redeployments until one succeeds; here nodes retry by themselves and say how often they did."""
+    known = stored.value.auto_redeploy_retry_times
+    if planned and held >= settings.model_auto_redeploy_success_ratio * len(planned):
+        return 0 if known else known
+    reports = (report_of(nodes.get(each), stored.id) for each in planned)
+    retries = max((report.failures - 1 for report in reports if report is not None), default=0)
+    return retries if retries > 0 else known
 
 
 def _state(judged: Standings, held: int, *, deploying: bool) -> ModelState:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.domain.cluster_settings import ClusterSettings
 from bridge.domain.model import Model
-from bridge.domain.names import WANTED_STATES, ModelState
+from bridge.domain.names import WANTED_STATES, FunctionName, ModelState
 from bridge.domain.node import HeldModel, HeldState, Node
 from bridge.models.states import settled
 from bridge.store.documents import Stored, Version
@@ -26,15 +27,16 @@ def model(state: ModelState, *planned: str, everywhere: bool = False) -> Stored[
         planning_worker_node_count=len(planned),
         current_worker_node_count=0,
         deploy_to_all_nodes=True if everywhere else None,
+        bridge_plan=PLAN,
     )
-    return Stored("m", value, Version(1, PLAN))
+    return Stored("m", value, Version(1, 3))
 
 
 def nodes(**reports: HeldState | tuple[HeldState, int] | None) -> dict[str, Node]:
     found = {}
     for name, report in reports.items():
         state, seen = report if isinstance(report, tuple) else (report, PLAN)
-        held = () if state is None else (HeldModel(model_id="m", state=state, seen_seq_no=seen),)
+        held = () if state is None else (HeldModel(model_id="m", state=state, seen_plan=seen),)
         found[name] = Node(name=name, roles=("ml",), models=held)
     return found
 
@@ -42,8 +44,8 @@ def nodes(**reports: HeldState | tuple[HeldState, int] | None) -> dict[str, Node
 S = ModelState
 CASES = {
     "all loaded": (model(S.DEPLOYING, "a", "b"), nodes(a=D, b=D), S.DEPLOYED, 2),
-    "one loading": (model(S.DEPLOYING, "a", "b"), nodes(a=D, b=L), S.DEPLOYING, 0),
-    "one silent": (model(S.DEPLOYING, "a", "b"), nodes(a=D, b=None), S.DEPLOYING, 0),
+    "one loading": (model(S.DEPLOYING, "a", "b"), nodes(a=D, b=L), S.DEPLOYING, 1),
+    "one silent": (model(S.DEPLOYING, "a", "b"), nodes(a=D, b=None), S.DEPLOYING, 1),
     "one failed": (model(S.DEPLOYING, "a", "b"), nodes(a=D, b=F), S.PARTIALLY_DEPLOYED, 1),
     "all failed": (model(S.DEPLOYING, "a", "b"), nodes(a=F, b=F), S.DEPLOY_FAILED, 0),
     "old failure": (model(S.DEPLOYING, "a"), nodes(a=(F, PLAN - 1)), S.DEPLOYING, 0),
@@ -67,10 +69,24 @@ def test_state_and_count(case: str) -> None:
     assert (value.model_state, value.current_worker_node_count) == (state, count)
 
 
-def test_nothing_is_written_while_nodes_are_awaited() -> None:
-    # A write would make a version that the node which is ready has not seen: it would count as pending again.
-    assert settled(model(S.DEPLOYING, "a", "b"), nodes(a=D, b=L), now=1) is None
-    assert settled(model(S.DEPLOYING, "a", "b"), nodes(a=(D, PLAN - 1), b=D), now=1) is None
+def test_a_write_in_the_middle_of_a_deployment_starts_nothing_anew() -> None:
+    # Reports count for the plan, not for the document's version: two nodes that end at different times both count.
+    first = model(S.DEPLOYING, "a", "b")
+    halfway = settled(first, nodes(a=D, b=L), now=1)
+    assert halfway is not None
+    assert (halfway.model_state, halfway.current_worker_node_count) == (S.DEPLOYING, 1)
+    written = Stored("m", halfway, Version(1, 4))
+    assert settled(written, nodes(a=D, b=L), now=2) is None
+    done = settled(written, nodes(a=D, b=D), now=3)
+    assert done is not None
+    assert (done.model_state, done.current_worker_node_count) == (S.DEPLOYED, 2)
+
+
+def test_a_document_of_the_reference_has_no_plan_number() -> None:
+    written = replace(model(S.DEPLOYING, "a"), value=replace(model(S.DEPLOYING, "a").value, bridge_plan=None))
+    done = settled(written, nodes(a=(D, 0)), now=1)
+    assert done is not None
+    assert (done.model_state, done.bridge_plan) == (S.DEPLOYED, None)
 
 
 def test_the_end_of_a_deployment_is_dated_once() -> None:
@@ -90,6 +106,56 @@ def test_planned_nodes_follow_the_cluster_only_when_all_are_meant() -> None:
     chosen = settled(model(S.DEPLOYED, "a"), nodes(a=D, c=None), now=1)
     assert chosen is not None
     assert chosen.planning_worker_nodes == ("a",)
+
+
+OFF = ClusterSettings(model_auto_redeploy_enable=False)
+
+
+def test_without_redeploying_a_node_that_comes_back_stays_empty() -> None:
+    lost = settled(model(S.DEPLOYED, "a"), nodes(a=None), now=1, settings=OFF)
+    assert lost is not None
+    assert lost.model_state is S.DEPLOY_FAILED
+    joined = settled(model(S.DEPLOYED, "a", everywhere=True), nodes(a=D, b=None), now=1, settings=OFF)
+    assert joined is not None
+    assert (joined.model_state, joined.planning_worker_node_count) == (S.PARTIALLY_DEPLOYED, 2)
+    # What a client has asked for is waited for all the same.
+    assert settled(model(S.DEPLOYING, "a"), nodes(a=None), now=1, settings=OFF) is None
+
+
+def test_with_the_sync_up_job_stopped_plans_stay_as_they_are() -> None:
+    stopped = ClusterSettings(sync_up_job_interval_in_seconds=0)
+    value = settled(model(S.DEPLOYED, "a", everywhere=True), nodes(a=D, b=D), now=1, settings=stopped)
+    assert value is not None
+    assert (value.planning_worker_nodes, value.current_worker_node_count) == (("a",), 1)
+
+
+def test_excluded_nodes_leave_the_plan_for_all() -> None:
+    without = ClusterSettings(exclude_nodes__name="x, b")
+    value = settled(model(S.DEPLOYED, "a", "b", everywhere=True), nodes(a=D, b=D), now=1, settings=without)
+    assert value is not None
+    assert (value.planning_worker_nodes, value.model_state) == (("a",), S.DEPLOYED)
+
+
+def test_retries_are_counted_until_enough_nodes_hold_the_model() -> None:
+    failed = {"a": Node(name="a", roles=("ml",), models=(HeldModel(model_id="m", state=F, failures=4),))}
+    value = settled(model(S.DEPLOY_FAILED, "a"), failed, now=1)
+    assert value is not None
+    assert value.auto_redeploy_retry_times == 3
+    healed = settled(Stored("m", value, Version(1, 9)), nodes(a=D), now=1)
+    assert healed is not None
+    assert healed.auto_redeploy_retry_times == 0
+
+
+def test_a_remote_model_is_deployed_where_nodes_live() -> None:
+    remote = replace(model(S.DEPLOYED, "a", "b").value, algorithm=FunctionName.REMOTE)
+    value = settled(Stored("m", remote, Version(1, 1)), nodes(a=None), now=1)
+    assert value is not None
+    assert (value.model_state, value.current_worker_node_count) == (S.PARTIALLY_DEPLOYED, 1)
+    proxies = {"p": Node(name="p", roles=("proxy",))}
+    everywhere = replace(remote, deploy_to_all_nodes=True)
+    moved = settled(Stored("m", everywhere, Version(1, 1)), proxies, now=1)
+    assert moved is not None
+    assert (moved.model_state, moved.planning_worker_nodes) == (S.DEPLOYED, ("p",))
 
 
 STATES = st.sampled_from(list(ModelState))
