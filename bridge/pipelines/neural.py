@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from bridge.domain.caller import Caller
 from bridge.domain.tensor import TextDocsInput
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.models.predictor import Predictor
@@ -64,28 +65,33 @@ def with_vectors(body: Any, vectors: Mapping[tuple[str, str], Any]) -> Any:
     return _walk(body, QueryTree(substitute))
 
 
-async def rewritten(body: Any, predictor: Predictor) -> Any:
-    """`body` with vectors from the models; one call per model, all at once. Raises what the predictor raises."""
+async def rewritten(
+    body: Any, predictor: Predictor, *, caller: Caller | None = None, seconds: float | None = None
+) -> Any:
+    """`body` with vectors from the models, which may take so many `seconds`; one call per model, all at once. Raises
+    what the predictor raises."""
     clauses = clauses_in(body)
     if not clauses:
         return body
-    return with_vectors(body, await _vectors(clauses, predictor))
+
+    async def ask(model_id: str, texts: list[str]) -> dict[tuple[str, str], Any]:
+        asked = TextDocsInput(text_docs=tuple(texts), target_response=(RESPONSE,), kind="query")
+        output = await predictor.predict(model_id, asked, deadline=seconds, caller=caller)
+        found = embeddings(output, len(texts))
+        return {(model_id, text): vector_json(vector) for text, vector in zip(texts, found, strict=True)}
+
+    answers = await asyncio.gather(*(ask(model_id, texts) for model_id, texts in _texts(clauses).items()))
+    return with_vectors(body, {key: vector for answer in answers for key, vector in answer.items()})
 
 
-async def _vectors(clauses: Iterable[NeuralClause], predictor: Predictor) -> dict[tuple[str, str], Any]:
+def _texts(clauses: Iterable[NeuralClause]) -> dict[str, list[str]]:
+    """The different texts for each model."""
     texts: dict[str, list[str]] = {}
     for clause in clauses:
         wanted = texts.setdefault(clause.model_id, [])
         if clause.text not in wanted:
             wanted.append(clause.text)
-
-    async def ask(model_id: str, wanted: list[str]) -> dict[tuple[str, str], Any]:
-        asked = TextDocsInput(text_docs=tuple(wanted), target_response=(RESPONSE,), kind="query")
-        found = embeddings(await predictor.predict(model_id, asked), len(wanted))
-        return {(model_id, text): vector_json(vector) for text, vector in zip(wanted, found, strict=True)}
-
-    answers = await asyncio.gather(*(ask(model_id, wanted) for model_id, wanted in texts.items()))
-    return {key: vector for answer in answers for key, vector in answer.items()}
+    return texts
 
 
 def _walk(body: Any, tree: QueryTree) -> Any:

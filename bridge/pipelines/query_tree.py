@@ -1,4 +1,4 @@
-"""Walks a search body by the grammar of the query DSL and lets `neural` clauses be replaced. Pure.
+"""Walks a search body by the grammar of the query DSL and lets clauses of one kind be replaced. Pure.
 
 Only places where the cluster would parse a query are visited: a field, an aggregation or a document that happens to be
 called "neural" is never touched. A part without a replaced clause is the very object that came in.
@@ -32,10 +32,11 @@ _AGGREGATIONS = ("aggs", "aggregations")
 
 
 class QueryTree:
-    """`replace` gets the value of each `neural` clause and this walker, and gives the clause that stands instead."""
+    """`replace` gets the value of each clause called `kind` and this walker, and gives what stands instead of it."""
 
-    def __init__(self, replace: Replace) -> None:
+    def __init__(self, replace: Replace, kind: str = NEURAL) -> None:
         self._replace = replace
+        self._kind = kind
 
     def body(self, body: Any) -> Any:
         """A search body (also of _count, _explain and the like)."""
@@ -56,8 +57,8 @@ class QueryTree:
             return _each(node, self.query)
         if not isinstance(node, Mapping):
             return node
-        if NEURAL in node and len(node) == 1:
-            return self._replace(node[NEURAL], self)
+        if self._kind in node and len(node) == 1:
+            return self._replace(node[self._kind], self)
         return _changed(node, {name: self._below(name) for name in node})
 
     def _below(self, name: Any) -> Visit:

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from bridge.domain.caller import Caller
 from bridge.domain.tensor import MLOutput, ModelTensor, ModelTensors, TextDocsInput
 from bridge.errors import NotFound
 from bridge.pipelines.cache import PipelineCache
@@ -62,7 +63,9 @@ def vector(text: str) -> list[float]:
 class Hashing:
     """Model `m`: every text has a vector of its own."""
 
-    async def predict(self, model_id: str, input: TextDocsInput, *, deadline: float | None = None) -> MLOutput:
+    async def predict(
+        self, model_id: str, input: TextDocsInput, *, deadline: float | None = None, caller: Caller | None = None
+    ) -> MLOutput:
         if model_id != "m":
             raise NotFound(f"Failed to find model with the provided model id: {model_id}")
         tensors = [

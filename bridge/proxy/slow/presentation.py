@@ -1,4 +1,4 @@
-"""Parameters that shape an answer after it is complete: applied here where the bridge changed the answer. Pure."""
+"""Parameters that shape an answer after it is complete: applied here where the bridge changed the answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import simplejson
+from aiohttp import web
 from yarl import URL
 
+from bridge.errors import NotAcceptable
+from bridge.proxy.slow.upstream import json_answer
 from bridge.wire import dumps_exact
 
 _SHAPING = ("filter_path", "pretty", "human", "error_trace")
 _GONE = object()
+_YAML = ("yaml", "yml")
 
 
 def unshaped(target: str) -> str:
@@ -33,6 +37,24 @@ def shaped(answer: Any, target: str) -> bytes:
         text: str = simplejson.dumps(answer, indent=2, separators=(",", " : "), use_decimal=True, ensure_ascii=False)
         return text.encode() + b"\n"
     return dumps_exact(answer)
+
+
+def presented(answer: Any, request: web.Request, headers: Mapping[str, str]) -> web.Response:
+    """An answer as the request's parameters ask for it; `headers` are the cluster's. Raises NotAcceptable for binary
+    formats."""
+    wanted = request.query.get("format", "").lower() or _accepted(request.headers.get("Accept", ""))
+    body = shaped(answer, request.raw_path)
+    if wanted in ("cbor", "smile"):
+        raise NotAcceptable(f"format [{wanted}] is not served for a search through a pipeline of this bridge")
+    if wanted not in _YAML:
+        return json_answer(200, body, headers)
+    kept = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+    # Whatever is JSON is YAML.
+    return web.Response(status=200, body=b"---\n" + body, headers={**kept, "Content-Type": "application/yaml"})
+
+
+def _accepted(accept: str) -> str:
+    return next((name for name in ("cbor", "smile", "yaml") if f"application/{name}" in accept.lower()), "")
 
 
 def filtered(answer: Any, patterns: Sequence[str]) -> Any:

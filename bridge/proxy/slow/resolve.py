@@ -1,21 +1,17 @@
-"""Which ingest pipelines apply to writes to an index, by its settings or by the templates it would be made from.
-
-The settings are asked for with the caller's own rights. A caller who may write but not read settings (403) still
-gets his documents embedded: then, and only then, the bridge looks up the two setting names under its own rights. It
-learns names of pipelines so, and shows them to nobody.
-"""
+"""Which ingest pipelines apply to writes to an index, by its settings or by the templates it would be made from."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from bridge.errors import ClusterUnavailable, Forbidden, Unparsable
-from bridge.proxy.slow.upstream import Reply, Upstream, sent_headers
+from bridge.proxy.slow.lookups import Lookup, Lookups, Unauthenticated
+from bridge.proxy.slow.search_defaults import SearchDefaults
+from bridge.proxy.slow.upstream import Upstream
 
 STALE_SECONDS = 5.0
 NONE = "_none"
@@ -23,10 +19,6 @@ _CAPACITY = 10_000
 _NAMES = "*.settings.index.default_pipeline,*.settings.index.final_pipeline"
 _SETTINGS = {"filter_path": f"{_NAMES},*.aliases.*.is_write_index,*.data_stream", "expand_wildcards": "all"}
 _TEMPLATES = {"filter_path": f"*.index_patterns,*.order,{_NAMES}"}
-
-
-Lookup = Callable[[str, str], Awaitable[tuple[int, Any]]]
-"""`(method, raw path with query) -> (status, decoded body)` under the bridge's own rights; a status never raises."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ NOTHING = Applied()
 
 class Resolver:
     """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge. `own` looks
-    settings up for a caller who may not."""
+    settings up for a caller who may not. `searches` knows the same of searches."""
 
     def __init__(
         self,
@@ -52,8 +44,8 @@ class Resolver:
         stale_seconds: float = STALE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upstream = upstream
-        self._own = own
+        self._lookups = Lookups(upstream, own)
+        self.searches = SearchDefaults(self._lookups, stale_seconds=stale_seconds, clock=clock)
         self._seconds = stale_seconds
         self._clock = clock
         self._known: dict[str, tuple[float, Applied]] = {}
@@ -61,6 +53,7 @@ class Resolver:
 
     def clear(self) -> None:
         """Forget all; also what is being asked right now."""
+        self.searches.clear()
         self._known.clear()
         self._generation += 1
 
@@ -75,7 +68,7 @@ class Resolver:
         generation = self._generation
         try:
             found = await self._ask(index, headers)
-        except _Unauthenticated:
+        except Unauthenticated:
             return NOTHING
         if generation == self._generation:
             if len(self._known) >= _CAPACITY:
@@ -84,7 +77,7 @@ class Resolver:
         return found
 
     async def _ask(self, index: str, headers: Mapping[str, str]) -> Applied:
-        status, body = await self._get("GET", f"/{quote(index, safe='')}", _SETTINGS, headers)
+        status, body = await self._lookups.get("GET", f"/{quote(index, safe='')}", _SETTINGS, headers)
         if status == 200:
             return _of_existing(index, body)
         if status == 404:
@@ -93,46 +86,13 @@ class Resolver:
         return NOTHING
 
     async def _from_templates(self, index: str, headers: Mapping[str, str]) -> Applied:
-        status, body = await self._get("POST", f"/_index_template/_simulate_index/{quote(index, safe='')}", {}, headers)
+        status, body = await self._lookups.get(
+            "POST", f"/_index_template/_simulate_index/{quote(index, safe='')}", {}, headers
+        )
         if status == 200 and isinstance(body, Mapping) and "template" in body:
             return _of_settings(body["template"])
-        status, body = await self._get("GET", "/_template", _TEMPLATES, headers)
+        status, body = await self._lookups.get("GET", "/_template", _TEMPLATES, headers)
         return _of_legacy(index, body) if status == 200 and isinstance(body, Mapping) else NOTHING
-
-    async def _get(
-        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]
-    ) -> tuple[int, Any]:
-        sent = sent_headers(headers, replaced=True)
-        sent.popall("Content-Type", None)
-        target = f"{path}?{urlencode(params, safe='*,')}" if params else path
-        reply = await self._upstream.exchange(method, target, sent)
-        if reply.status == 401:
-            raise _Unauthenticated
-        if reply.status == 403:
-            return await self._get_as_bridge(method, target)
-        return reply.status, _decoded(reply)
-
-    async def _get_as_bridge(self, method: str, target: str) -> tuple[int, Any]:
-        if self._own is None:
-            raise Forbidden(
-                "The pipelines of this index can't be found out: the right to read its settings is missing."
-            )
-        return await self._own(method, target)
-
-
-class _Unauthenticated(Exception):
-    """The cluster does not know the caller, and will say so to the write itself."""
-
-
-def _decoded(reply: Reply) -> Any:
-    """Raises ClusterUnavailable for an answer that says nothing of the index."""
-    try:
-        body = reply.json()
-    except Unparsable as error:
-        raise ClusterUnavailable(f"The cluster answered {reply.status} without JSON.") from error
-    if reply.status >= 500 or reply.status == 429:
-        raise ClusterUnavailable(f"The cluster answered {reply.status} to reading the settings of an index.")
-    return body
 
 
 def _of_existing(index: str, body: Any) -> Applied:

@@ -8,11 +8,14 @@ from bridge.proxy.slow.bulk import Bulk
 from bridge.proxy.slow.cluster_settings import ClusterSettingsRoutes
 from bridge.proxy.slow.documents import Documents
 from bridge.proxy.slow.forward import Forward
+from bridge.proxy.slow.multi_search import MultiSearch
 from bridge.proxy.slow.pipelines import Pipelines
 from bridge.proxy.slow.rewrites import Rewrites
-from bridge.proxy.slow.search import Search
+from bridge.proxy.slow.search import Searches
+from bridge.proxy.slow.search_pipelines import SearchPipelines
 from bridge.proxy.slow.services import Handler, SlowServices, guarded
 from bridge.proxy.slow.simulate import Simulate
+from bridge.proxy.slow.templates import Templates
 from bridge.proxy.slow.upstream import keep_headers
 
 _INDEX = "/{index:[^/_-][^/]*}"
@@ -47,17 +50,24 @@ def _pipelines(app: web.Application, services: SlowServices) -> None:
     _add(app, ("GET",), "/_ingest/pipeline/{name}", pipelines.get)
     _add(app, ("PUT",), "/_ingest/pipeline/{name}", pipelines.put)
     _add(app, ("DELETE",), "/_ingest/pipeline/{name}", pipelines.delete)
+    searched = SearchPipelines(services)
+    _add(app, ("GET",), "/_search/pipeline", searched.get)
+    _add(app, ("GET",), "/_search/pipeline/{name}", searched.get)
+    _add(app, ("PUT",), "/_search/pipeline/{name}", searched.put)
+    _add(app, ("DELETE",), "/_search/pipeline/{name}", searched.delete)
 
 
 def _searches(app: web.Application, services: SlowServices) -> None:
-    search = Search(services)
+    search, multi, templates = Searches(services), MultiSearch(services), Templates(services)
     for prefix in ("", "/{index}"):
         _add(app, _READ, f"{prefix}/_search", search.search)
-        _add(app, _READ, f"{prefix}/_count", search.search)
-        _add(app, _READ, f"{prefix}/_msearch", search.multi)
+        _add(app, _READ, f"{prefix}/_search/template", templates.search)
+        _add(app, _READ, f"{prefix}/_count", search.count)
+        _add(app, _READ, f"{prefix}/_msearch", multi.handle)
+        _add(app, _READ, f"{prefix}/_msearch/template", templates.multi)
         _add(app, _READ, f"{prefix}/_validate/query", search.validate)
-    _add(app, _READ, "/{index}/_explain/{id}", search.search)
-    _add(app, ("POST",), "/_plugins/_asynchronous_search", search.search)
+    _add(app, _READ, "/{index}/_explain/{id}", search.rewrite)
+    _add(app, ("POST",), "/_plugins/_asynchronous_search", search.asynchronous)
 
 
 def _writes(app: web.Application, services: SlowServices) -> None:

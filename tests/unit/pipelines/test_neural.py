@@ -25,7 +25,9 @@ class Lengths:
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[str, ...]]] = []
 
-    async def predict(self, model_id: str, input: TextDocsInput, *, deadline: float | None = None) -> MLOutput:
+    async def predict(
+        self, model_id: str, input: TextDocsInput, *, deadline: float | None = None, caller: Any = None
+    ) -> MLOutput:
         self.calls.append((model_id, input.text_docs))
         return MLOutput(
             inference_results=tuple(

@@ -1,0 +1,172 @@
+"""Takes a search through a pipeline: its body before the search, its answer after it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bridge.domain.caller import Caller
+from bridge.errors import BridgeError
+from bridge.pipelines.normal import Normal, composed
+from bridge.pipelines.search_definitions import RequestStep, SearchPipeline, SearchStep
+from bridge.pipelines.search_split import OVERSAMPLE, size_key, with_size
+from bridge.pipelines.split import Processor, elements_of
+from bridge.processors.search import Json, RequestProcessor, SearchContext
+
+_DEFAULT_SIZE = 10
+
+
+class Normaliser(Protocol):
+    """Asks the cluster."""
+
+    async def normal(
+        self, source: Mapping[str, Any], natives: Sequence[Processor], *, lenient: bool = False, from_url: bool = False
+    ) -> Normal:
+        """The normal forms of `source` before and after `natives`, processors of the cluster's own. `from_url`: with
+        the parameters of the request that belong to the source. `lenient`: a native that fails is passed over.
+
+        Raises ClusterError with the cluster's answer when it can't read the source or a processor fails.
+        """
+        ...
+
+    @property
+    def url_keys(self) -> Sequence[str]:
+        """The keys of the source that the request's parameters give."""
+        ...
+
+
+@dataclass
+class SearchRun:
+    """One search on its way. `body` is the client's until `rewrite` has run; then no parameter of the request that
+    belongs to the source may be sent any more (`folded`). `verbose` collects `processor_results`."""
+
+    pipeline: SearchPipeline
+    body: Json
+    normaliser: Normaliser
+    caller: Caller | None = None
+    deadline: float | None = None
+    verbose: list[Mapping[str, Any]] | None = None
+    aside: Mapping[str, Any] = field(default_factory=dict)
+    folded: bool = False
+    spent: float = 0.0
+    context: SearchContext = field(init=False)
+    _final: Json | None = field(default=None, init=False)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self.context = SearchContext(request=self._request, caller=self.caller, deadline=self.deadline)
+
+    async def rewrite(self) -> None:
+        """Run the request processors that come before the search. Raises what the search is to fail with."""
+        started = time.monotonic()
+        natives: list[RequestStep] = []
+        normal: Json | None = None
+        for step in self.pipeline.rewriting:
+            processor = step.processor
+            if processor is None:
+                natives.append(step)
+                continue
+            if natives or normal is None:
+                normal = await self._natives(natives)
+                natives = []
+            changed = await self._rewritten(step, processor, normal)
+            if changed != normal:
+                self.body = composed(self.body, normal, changed)
+                normal = None
+        if natives:
+            await self._natives(natives)
+        self.spent += time.monotonic() - started
+
+    async def _natives(self, steps: Sequence[RequestStep]) -> Json:
+        chain = [(step.kind, step.config) for step in steps]
+        lenient = self.verbose is not None
+        found = await self.normaliser.normal(self.body, chain, lenient=lenient, from_url=not self.folded)
+        for step, entry in zip(steps, found.entries, strict=False):
+            if step.kind == OVERSAMPLE and entry.get("status") != "fail":
+                size = (entry.get("input_data") or {}).get("size", _DEFAULT_SIZE)
+                self.context.attributes[size_key(dict(step.config))] = size
+        if self.verbose is not None:
+            self.verbose.extend(self._shown(entry) for entry in found.entries)
+        from_url = () if self.folded else tuple(self.normaliser.url_keys)
+        self.body = composed(self.body, found.before, found.after, from_url)
+        self.folded = True
+        return found.after
+
+    async def _rewritten(self, step: RequestStep, processor: RequestProcessor, normal: Json) -> Json:
+        started = time.monotonic()
+        try:
+            source = await processor.rewrite({**normal, **self.aside}, self.context)
+        except BridgeError as error:
+            self._note(step, started, normal, None, error)
+            if not step.ignore_failure and self.verbose is None:
+                raise
+            return normal
+        changed = {key: value for key, value in source.items() if key not in ("search_pipeline", "verbose_pipeline")}
+        self._note(step, started, normal, changed, None)
+        return changed
+
+    def upstream_pipeline(self) -> Any:
+        """The inline pipeline to send with the search, or `_none`."""
+        split = self.pipeline.split
+        response = [with_size(processor, self.context.attributes) for processor in split.response]
+        found: Json = {}
+        if split.request:
+            found["request_processors"] = elements_of(split.request)
+        if self.pipeline.phase:
+            found["phase_results_processors"] = self.pipeline.phase
+        if response:
+            found["response_processors"] = elements_of(response)
+        return found or "_none"
+
+    async def process(self, response: Json) -> Json:
+        """Run what comes after the search on its answer. Raises what the search is to fail with."""
+        for step in self.pipeline.results:
+            started = time.monotonic()
+            hits = _hits(response)
+            try:
+                response = await step.processor.process(response, self.context)
+            except BridgeError as error:
+                self._note(step, started, hits, None, error)
+                if not step.ignore_failure and self.verbose is None:
+                    raise
+                continue
+            self._note(step, started, hits, _hits(response), None)
+        return response
+
+    async def _request(self) -> Mapping[str, Any]:
+        """The source after all request processors, those that run with the search included."""
+        async with self._lock:
+            if self._final is None:
+                natives = self.pipeline.split.request
+                lenient = self.verbose is not None
+                found = await self.normaliser.normal(self.body, natives, lenient=lenient, from_url=not self.folded)
+                self._final = {**found.after, **self.aside}
+            return self._final
+
+    def _note(self, step: SearchStep, started: float, before: Any, after: Any, error: BridgeError | None) -> None:
+        if self.verbose is None:
+            return
+        entry: Json = {"processor_name": step.kind}
+        if step.tag is not None:
+            entry["tag"] = step.tag
+        entry["duration_millis"] = int((time.monotonic() - started) * 1000)
+        entry["status"] = "success" if error is None else "fail"
+        if error is not None:
+            entry["error"] = error.reason
+        self.verbose.append(self._shown({**entry, "input_data": before, "output_data": after}))
+
+    def _shown(self, entry: Mapping[str, Any]) -> Json:
+        """An entry whose sources hold what the cluster shows beside them in this mode."""
+        found = dict(entry)
+        for key in ("input_data", "output_data"):
+            if isinstance(found.get(key), Mapping):
+                found[key] = {**found[key], **self.aside}
+        return found
+
+
+def _hits(response: Mapping[str, Any]) -> Any:
+    hits = response.get("hits")
+    return hits.get("hits") if isinstance(hits, Mapping) else None

@@ -1,0 +1,148 @@
+"""`_msearch`: items through pipelines of ours, items with `neural` queries, and items as they came, in one request to
+the cluster. An item that fails fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from aiohttp import web
+
+from bridge.domain.caller import CALLER
+from bridge.errors import BridgeError, Unparsable, error_body, status_of
+from bridge.proxy.slow.presentation import presented, unshaped
+from bridge.proxy.slow.search import parsed_source, with_total, without_total
+from bridge.proxy.slow.search_parameters import Parameters
+from bridge.proxy.slow.searching import Prepared, Search, Searching, finished
+from bridge.proxy.slow.services import SlowServices
+from bridge.proxy.slow.upstream import read_body, reply_answer, sent_headers
+from bridge.wire import dumps_exact, loads
+
+_NDJSON = "application/x-ndjson"
+_WORDS = (b"neural", b"search_pipeline", b'"ext"', b"\\u00")
+
+Pair: TypeAlias = tuple[bytes, bytes]
+"""The header line and the body line of an item."""
+Outcome: TypeAlias = Prepared | BridgeError | None
+"""What to send for an item, why it can't be sent, or None: as it came."""
+
+
+class MultiSearch:
+    """Handlers of `_msearch`; `_msearch/template` uses `played`."""
+
+    def __init__(self, services: SlowServices) -> None:
+        self._services = services
+        self._searching = Searching(services)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """`/_msearch` and `/{index}/_msearch`."""
+        body = await read_body(request, self._services.max_body)
+        pairs = pairs_of(body) if self.worth_a_look(body) else None
+        if pairs is None or "search_pipeline" in request.query:
+            return await self._services.upstream.pass_on(request, body=body)
+        outcomes = await asyncio.gather(*(self.item(request, pair) for pair in pairs))
+        if all(outcome is None for outcome in outcomes):
+            return await self._services.upstream.pass_on(request, body=body)
+        return await self.played(request, pairs, outcomes, unshaped(request.raw_path))
+
+    def worth_a_look(self, body: bytes) -> bool:
+        """Whether an item may concern us."""
+        return bool(self._services.pipelines.search_names()) or any(word in body for word in _WORDS)
+
+    async def item(self, request: web.Request, pair: Pair) -> Outcome:
+        """What becomes of one item."""
+        head, source = _head(pair[0]), parsed_source(pair[1])
+        if head is None or source is None:
+            return None
+        index = head.get("index", head.get("indices"))
+        names = ",".join(map(str, index)) if isinstance(index, list) else index
+        resolving = {**Parameters.of(request.raw_path).resolving(), **Parameters("", _texts(head)).resolving()}
+        search = Search(
+            body=source,
+            # Parameters of a multi search say nothing of a source.
+            parameters=Parameters(""),
+            headers=request.headers,
+            target=names if isinstance(names, str) and names else request.match_info.get("index"),
+            resolving=resolving,
+            caller=request.get(CALLER),
+        )
+        try:
+            return await self._searching.prepared(search)
+        except BridgeError as error:
+            return error
+
+    async def played(
+        self, request: web.Request, pairs: Sequence[Pair], outcomes: Sequence[Outcome], target: str
+    ) -> web.StreamResponse:
+        """Send what can be sent, and put the answer together."""
+        lines = []
+        for (head, source), outcome in zip(pairs, outcomes, strict=True):
+            if not isinstance(outcome, BridgeError):
+                lines.append(head + b"\n" + (source if outcome is None else dumps_exact(outcome.body)) + b"\n")
+        answer: dict[str, Any] = {"took": 0, "responses": []}
+        headers: Mapping[str, str] = {}
+        if lines:
+            sent = sent_headers(request.headers, replaced=True, content_type=_NDJSON)
+            sent.popall("Accept", None)
+            reply = await self._services.upstream.exchange("POST", target, sent, b"".join(lines))
+            if reply.status != 200:
+                return reply_answer(reply)
+            answer, headers = reply.json(), reply.headers
+        answer["responses"] = await _joined(answer["responses"], outcomes, Parameters.of(request.raw_path))
+        return presented(answer, request, headers)
+
+
+async def _joined(responses: Sequence[Any], outcomes: Sequence[Outcome], parameters: Parameters) -> list[Any]:
+    """One answer for each item, in order."""
+    came = iter(responses)
+    pairs = [(outcome, None if isinstance(outcome, BridgeError) else next(came)) for outcome in outcomes]
+    return await asyncio.gather(*(_answer(outcome, response, parameters) for outcome, response in pairs))
+
+
+async def _answer(outcome: Outcome, response: Any, parameters: Parameters) -> Any:
+    if isinstance(outcome, BridgeError):
+        return error_item(outcome)
+    if outcome is None or "error" in response:
+        return response
+    try:
+        return with_total(await finished(outcome, without_total(response, parameters)), parameters)
+    except BridgeError as error:
+        return error_item(error)
+
+
+def pairs_of(body: bytes) -> list[Pair] | None:
+    """Header and body lines; None for what the cluster is to judge."""
+    lines = body.split(b"\n")
+    if lines and not lines[-1].strip():
+        lines.pop()
+    if not lines or len(lines) % 2:
+        return None
+    return list(zip(lines[::2], lines[1::2], strict=True))
+
+
+def _head(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        head = loads(line) if line.strip() else {}
+    except Unparsable:
+        return None
+    return head if isinstance(head, Mapping) else None
+
+
+def _texts(head: Mapping[str, Any]) -> dict[str, str]:
+    """A header's options as a URL has them."""
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, list) else _text(value) for name, value in head.items()
+    }
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def error_item(error: BridgeError) -> dict[str, Any]:
+    """How a failed item of a multi search looks."""
+    body = error_body(error)
+    if isinstance(body, dict) and "error" in body:
+        return {"error": body["error"], "status": status_of(error)}
+    return {"error": {"root_cause": [], "type": error.kind, "reason": error.reason}, "status": status_of(error)}

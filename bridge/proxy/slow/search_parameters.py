@@ -1,0 +1,139 @@
+"""What a search's URL says of its source. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from yarl import URL
+
+from bridge.processors.search import Json
+
+_SOURCE_KEYS = {
+    "from": "from",
+    "size": "size",
+    "explain": "explain",
+    "version": "version",
+    "seq_no_primary_term": "seq_no_primary_term",
+    "timeout": "timeout",
+    "terminate_after": "terminate_after",
+    "stored_fields": "stored_fields",
+    "docvalue_fields": "docvalue_fields",
+    "_source": "_source",
+    "_source_includes": "_source",
+    "_source_excludes": "_source",
+    "track_scores": "track_scores",
+    "track_total_hits": "track_total_hits",
+    "sort": "sort",
+    "stats": "stats",
+    "suggest_field": "suggest",
+    "suggest_text": "suggest",
+    "suggest_size": "suggest",
+    "suggest_mode": "suggest",
+}
+"""Parameters of a search that become part of its source, and the key they become."""
+_QUERY = {
+    "df": "default_field",
+    "analyzer": "analyzer",
+    "analyze_wildcard": "analyze_wildcard",
+    "lenient": "lenient",
+    "default_operator": "default_operator",
+}
+_OURS = ("search_pipeline", "verbose_pipeline")
+_SHAPING = ("filter_path", "pretty", "format")
+_BODY = ("source", "source_content_type")
+_RESOLVING = ("expand_wildcards", "ignore_unavailable", "allow_no_indices")
+_TRUE = ("", "true")
+_UNITS = {"nanos": 1e-9, "micros": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The query of a raw target."""
+
+    target: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, target: str) -> Parameters:
+        """Read as the cluster reads it: `;` separates too."""
+        query = target.partition("?")[2].replace(";", "&")
+        return cls(target, dict(parse_qsl(query, keep_blank_values=True)))
+
+    @property
+    def pipeline(self) -> str | None:
+        """The pipeline that the URL names."""
+        return self.values.get("search_pipeline")
+
+    @property
+    def verbose(self) -> bool:
+        """Whether `verbose_pipeline` is asked for."""
+        return self.values.get("verbose_pipeline", "false") in _TRUE
+
+    @property
+    def source_keys(self) -> list[str]:
+        """The keys of the source that parameters give; `q` is not among them, see `with_query`."""
+        return sorted({_SOURCE_KEYS[name] for name in self.values if name in _SOURCE_KEYS})
+
+    def source_query(self) -> str:
+        """The parameters that belong to the source, as a query string."""
+        return urlencode({name: value for name, value in self.values.items() if name in _SOURCE_KEYS})
+
+    def resolving(self) -> dict[str, str]:
+        """The parameters that say which indices a name stands for."""
+        return {name: self.values[name] for name in _RESOLVING if name in self.values}
+
+    def with_query(self, body: Mapping[str, Any]) -> Json:
+        """`body` with the query that `q` and its companions ask for."""
+        if not self.values.get("q"):
+            return dict(body)
+        query = {key: self.values[name] for name, key in _QUERY.items() if name in self.values}
+        return {**body, "query": {"query_string": {"query": self.values["q"], **query}}}
+
+    @property
+    def plain_total(self) -> bool:
+        """Whether `hits.total` is to be a number."""
+        return self.values.get("rest_total_hits_as_int", "false") in _TRUE
+
+    def bodiless(self) -> str:
+        """The target without a body in it."""
+        return self._without(_BODY)
+
+    def upstream(self, *, folded: bool, shaped: bool, without: Sequence[str] = ()) -> str:
+        """The target of the search that goes to the cluster: without what names a pipeline or a body; without what the
+        body now says (`folded`); without what is done to the answer here (`shaped`)."""
+        dropped = [*_OURS, *_BODY, *without]
+        if self.values.get("q"):
+            dropped += ["q", *_QUERY]
+        if folded:
+            dropped += _SOURCE_KEYS
+        if shaped:
+            dropped += _SHAPING
+        return self._without(dropped)
+
+    def _without(self, dropped: Sequence[str]) -> str:
+        present = [name for name in dropped if name in self.values]
+        return str(URL(self.target, encoded=True).without_query_params(*present)) if present else self.target
+
+    def seconds(self, body: Mapping[str, Any]) -> float | None:
+        """The shortest time that the search gives itself; None where it names none."""
+        given = [self.values.get("cancel_after_time_interval"), self.values.get("timeout"), body.get("timeout")]
+        given.append(body.get("cancel_after_time_interval"))
+        found = [read for read in map(seconds, given) if read is not None]
+        return min(found, default=None)
+
+
+def seconds(value: Any) -> float | None:
+    """A time value (`5s`, `100ms`) in seconds; None for -1 and for what the cluster will refuse."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower()
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = _UNITS.get(text[len(digits) :])
+    try:
+        read = float(digits) * unit if unit is not None else -1.0
+    except ValueError:
+        return None
+    return read if read > 0 else None
