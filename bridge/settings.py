@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-SECRETS = ("password", "bearer_token")
+SECRETS = ("password", "bearer_token", "secret_key")
 ROLES = ("proxy", "ml")
 
 
@@ -56,6 +56,13 @@ class Settings:
     aws_region: str = _option("", "Sign the bridge's own requests with AWS SigV4 for this region.")
     aws_service: str = _option("es", "AWS service name for signing: es, or aoss.")
 
+    secret_key: str = _option(
+        "", "Encrypts connectors' credentials: base64 of 32 bytes, the same for all bridges (better: the variable)."
+    )
+    secret_key_file: str = _option(
+        "", "File that holds the secret key; secret.key in the data folder when empty.", metavar="FILE"
+    )
+
     tls_cert: str = _option("", "Serve clients by TLS with this certificate (PEM).", metavar="FILE")
     tls_key: str = _option("", "Key of --tls-cert (PEM).", metavar="FILE")
     fronts: int = _option(0, "Front-door processes sharing the port; 0 picks by cores.")
@@ -85,6 +92,7 @@ class Settings:
     sync_every: float = _option(2.5, "Seconds between comparisons of what is deployed with what should be.")
     task_slots: int = _option(10, "Tasks one ml node works on at a time.")
     deploy_timeout: float = _option(600.0, "Seconds a deploy task waits for its nodes.")
+    auto_deploy_local: bool = _option(False, "Deploy local models on their first predict, too, as remote ones are.")
     grace: float = _option(30.0, "Seconds to finish open work after SIGTERM.")
 
     log_level: str = _option("INFO", "DEBUG, INFO, WARNING or ERROR.")
