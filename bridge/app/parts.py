@@ -14,12 +14,17 @@ from aiohttp import web
 from bridge import __version__
 from bridge.app.connection import cluster_config
 from bridge.app.machine import machine
+from bridge.connectors.catalog import Connectors
+from bridge.connectors.http_call import HttpCaller
+from bridge.connectors.remote import RemoteInference
+from bridge.connectors.secret_box import SecretBox, key_file, read_keys
 from bridge.domain.cluster_settings import ClusterSettings
 from bridge.domain.node import Node as NodeDocument
 from bridge.errors import Unavailable
 from bridge.models.download import Downloader, DownloadLimits
 from bridge.models.inference import InferenceProcess, ProcessOptions
 from bridge.models.node import NodeIdentity
+from bridge.models.remote_register import RemoteRegistration
 from bridge.models.runtime import ModelRuntime
 from bridge.pipelines.cache import PipelineCache
 from bridge.processors.ingest import IngestServices
@@ -55,10 +60,13 @@ class Ground:
         self.node_id = self.identity.acquire()
         self.token = secrets.token_urlsafe(24)
         self.settings_now = _cluster_settings(settings, self.stores)
+        self.http = HttpCaller(self.settings_now)
+        self.connectors = _connectors(settings, self)
         self.queue = TaskQueue(self.stores.tasks, self.stores.claims, node_id=self.node_id, lease=settings.lease)
 
     async def close(self) -> None:
         """Close what is open towards the cluster, and let the data folder go."""
+        await self.http.close()
         await self.identities.close()
         await self.cluster.close()
         self.identity.release()
@@ -68,6 +76,16 @@ def _cluster_settings(settings: Settings, stores: Stores) -> LiveSettings:
     base = ClusterSettings(trusted_url_regex=settings.trusted_url_regex)
     forbidden = frozenset() if settings.allow_model_urls else frozenset({"allow_registering_model_via_url"})
     return LiveSettings(stores.config, base=base, forbidden=forbidden)
+
+
+def _connectors(settings: Settings, ground: Ground) -> Connectors:
+    keys = read_keys(settings.secret_key) if settings.secret_key else key_file(settings.folder / "secret.key")
+    return Connectors(
+        connectors=ground.stores.connectors,
+        models=ground.stores.models,
+        box=SecretBox(keys),
+        settings=ground.settings_now,
+    )
 
 
 def _inference(settings: Settings) -> InferenceProcess:
@@ -110,7 +128,9 @@ def _runtime(settings: Settings, ground: Ground, inference: InferenceProcess | N
         lease=settings.lease,
         deploy_seconds=settings.deploy_timeout,
         interval=settings.sync_every,
+        auto_deploy_local=settings.auto_deploy_local,
         settings=ground.settings_now,
+        remote=RemoteInference(ground.connectors, ground.http, ground.settings_now),
     )
 
 
@@ -154,10 +174,23 @@ class Bridge:
         self.ground = Ground(settings)
         self.inference = _inference(settings) if "ml" in settings.role_set else None
         self.models = _runtime(settings, self.ground, self.inference)
+        self.remote = self._remote()
         self.worker = self._worker() if self.inference else None
         self.proxy = Proxy(settings, self.ground, self.models, run_dir) if "proxy" in settings.role_set else None
+        self.health.ask(self.models.reasons)
         if self.inference is not None:
             self.inference.on_exit = self.models.inference_died
+
+    def _remote(self) -> RemoteRegistration:
+        made = RemoteRegistration(
+            models=self.ground.stores.models,
+            tasks=self.ground.stores.tasks,
+            groups=self.models.groups,
+            connectors=self.ground.connectors,
+            node_id=self.ground.node_id,
+        )
+        self.models.update.connectors = made
+        return made
 
     def _worker(self) -> Worker:
         return Worker(
@@ -193,6 +226,8 @@ class Bridge:
             uploads=self.models.uploads,
             update=self.models.update,
             predictor=self.models.predictor,
+            connectors=self.ground.connectors,
+            remote=self.remote,
             identities=self.ground.identities,
             internal_token=self.ground.token,
             trusted_url=self.settings.trusted_url_regex,

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bridge.domain.caller import CALLER
 from bridge.models.peers import PATH as PEER_PATH
-from bridge.rest import deployment, model_groups, models, nodes, predict, tasks, uploads
+from bridge.rest import connectors, deployment, model_groups, models, nodes, predict, tasks, uploads
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
 from bridge.rest.services import SERVICES, Services
 
@@ -17,6 +17,7 @@ BASE = "/_plugins/_ml"
 # A literal name wins over an id, as in the cluster's own router: DELETE models/_register is a wrong method.
 _MODEL = "{model_id:(?!(?:_register|_upload|_search|_undeploy|_unload|_register_meta|meta)$)[^/]+}"
 _GROUP = "{group_id:(?!(?:_register|_search)$)[^/]+}"
+_CONNECTOR = "{connector_id:(?!(?:_create|_search)$)[^/]+}"
 _TASK = "{task_id:(?!_search$)[^/]+}"
 
 
@@ -45,6 +46,11 @@ def routes() -> list[web.RouteDef]:
         *_both("GET", (f"tasks/{_TASK}",), tasks.get),
         *_both("DELETE", (f"tasks/{_TASK}",), tasks.delete),
         *_both("POST", (f"tasks/{_TASK}/_cancel",), tasks.cancel),
+        *_both("POST", ("connectors/_create",), connectors.create),
+        *_both("GET POST", ("connectors/_search",), connectors.search_connectors),
+        *_both("GET", (f"connectors/{_CONNECTOR}",), connectors.get),
+        *_both("PUT", (f"connectors/{_CONNECTOR}",), connectors.update),
+        *_both("DELETE", (f"connectors/{_CONNECTOR}",), connectors.delete),
         *_both("POST", ("model_groups/_register",), model_groups.register),
         *_both("GET POST", ("model_groups/_search",), model_groups.search_groups),
         *_both("GET", (f"model_groups/{_GROUP}",), model_groups.get),

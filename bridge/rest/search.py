@@ -27,12 +27,14 @@ async def search(
     without_chunks: bool = False,
     only: dict[str, Any] | None = None,
     never: Sequence[dict[str, Any]] = (),
+    secret: Sequence[str] = (),
 ) -> web.Response:
     """Pass the caller's search on to `index`; the cluster's answer, and its errors, come back as they are.
 
     `hide` names fields that are not sent unless `_source` asks for them. Chunks of models are left out unless the body
     speaks of `chunk_number` (ML Commons returns them always; see docs/compatibility.md). `only` is a query for what the
-    caller may see (bridge/models/access.py), `never` are queries for what nobody finds.
+    caller may see (bridge/models/access.py), `never` are queries for what nobody finds, `secret` are fields that are
+    never sent.
 
     Raises InvalidRequest for parts of a search that would look past `only`, NotAcceptable, Unparsable and ClusterError.
     """
@@ -40,7 +42,7 @@ async def search(
     body: Any = loads_exact(raw) if raw else {}
     if only is not None:
         _refuse_looking_past(body)
-    asked = _with_defaults(body, hide)
+    asked = _without_secrets(_with_defaults(body, hide), secret)
     hidden = [*never, *([_CHUNK] if without_chunks and b"chunk_number" not in raw else [])]
     wrapped = isinstance(asked, dict) and (bool(hidden) or only is not None)
     found = await _ask(request, index, _narrowed(asked, only, hidden) if wrapped else asked)
@@ -56,6 +58,21 @@ def _with_defaults(body: Any, hide: Sequence[str]) -> Any:
     if not isinstance(body, dict) or not hide or "_source" in body:
         return body
     return {**body, "_source": {"excludes": list(hide)}}
+
+
+def _without_secrets(body: Any, secret: Sequence[str]) -> Any:
+    if not isinstance(body, dict) or not secret:
+        return body
+    source = body.get("_source")
+    if isinstance(source, dict):
+        excluded = source.get("excludes", source.get("exclude", []))
+        listed = excluded if isinstance(excluded, list) else [excluded]
+        kept = {name: value for name, value in source.items() if name != "exclude"}
+        return {**body, "_source": {**kept, "excludes": [*listed, *secret]}}
+    if source is False:
+        return body
+    included = [] if source in (True, None) else source if isinstance(source, list) else [source]
+    return {**body, "_source": {"includes": included, "excludes": list(secret)}}
 
 
 def _narrowed(body: dict[str, Any], only: dict[str, Any] | None, hidden: list[dict[str, Any]]) -> dict[str, Any]:

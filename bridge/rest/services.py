@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from bridge.connectors.catalog import Connectors
 from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model, ModelChunk
 from bridge.models.access import Access
 from bridge.models.deploy import Deployer
 from bridge.models.groups import Groups
 from bridge.models.register import TRUSTED_URL
+from bridge.models.remote_register import RemoteRegistration
 from bridge.models.removal import ModelRemoval
 from bridge.models.routed_predictor import RoutedPredictor
 from bridge.models.update import ModelUpdate
@@ -39,6 +41,8 @@ class Services:
     uploads: Uploads
     update: ModelUpdate
     predictor: RoutedPredictor
+    connectors: Connectors
+    remote: RemoteRegistration
     identities: Identities
     internal_token: str
     trusted_url: str = TRUSTED_URL
