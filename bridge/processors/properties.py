@@ -77,6 +77,19 @@ class Properties:
             raise self.wrong(name, f"property isn't a map, but of type [{java_type(value)}]")
         return value
 
+    def optional_mapping(self, name: str) -> dict[str, Any]:
+        """Empty when absent."""
+        return self.mapping(name) if self._config.get(name) is not None else self._config.pop(name, None) or {}
+
+    def optional_list(self, name: str) -> list[Any]:
+        """Empty when absent."""
+        value = self._config.pop(name, None)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.wrong(name, f"property isn't a list, but of type [{java_type(value)}]")
+        return value
+
     def integer(self, name: str, default: int) -> int:
         value = self._config.pop(name, None)
         if value is None:
@@ -102,4 +115,13 @@ class Properties:
             raise self.wrong(
                 None,
                 f"processor [{self._kind}] doesn't support one or more provided configuration parameters [{names}]",
+            )
+
+    def finish_search(self) -> None:
+        """As `finish`, in the words that search pipelines have for it."""
+        if self._config:
+            names = ", ".join(self._config)
+            raise InvalidRequest(
+                f"processor [{self._kind}] doesn't support one or more provided configuration parameters: [{names}]",
+                kind="parse_exception",
             )

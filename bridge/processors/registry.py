@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bridge.processors import text_embedding
+from bridge.processors import ml_inference_request, ml_inference_response, text_embedding
+from bridge.processors.inference_config import KIND
 from bridge.processors.ingest import IngestProcessor, IngestServices
 from bridge.processors.search import RequestFactory, ResponseFactory
 
@@ -18,8 +19,8 @@ class IngestFactory(Protocol):
     ) -> IngestProcessor: ...
 
 
-REQUEST: dict[str, RequestFactory] = {}
-RESPONSE: dict[str, ResponseFactory] = {}
+REQUEST: dict[str, RequestFactory] = {KIND: ml_inference_request.build}
+RESPONSE: dict[str, ResponseFactory] = {KIND: ml_inference_response.build}
 NATIVE_RESPONSE: dict[str, ResponseFactory] = {}
 """The cluster's own response processors, reproduced exactly for where one of ours stands before them."""
 INGEST: dict[str, IngestFactory] = {text_embedding.KIND: text_embedding.build}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bridge.domain.caller import Caller
+from bridge.domain.names import FunctionName
 from bridge.models.predictor import Predictor
 
 Json = dict[str, Any]
@@ -15,9 +16,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchServices:
-    """What search processors are built with."""
+    """What search processors are built with. `function` tells what a model computes (REMOTE where a connector asks
+    somebody else), raising NotFound; without it no two texts share a model call."""
 
     predictor: Predictor
+    function: Callable[[str], Awaitable[FunctionName]] | None = None
 
 
 @dataclass(kw_only=True)
@@ -28,12 +31,14 @@ class SearchContext:
     section 12), `ext` included; asking for it may cost a call to the cluster, so a processor asks only if it needs it.
     `attributes` is the pipeline processing context (`original_size`, one entry for each output of a request
     ml_inference, ...). `deadline` is in seconds of the event loop's clock, None: the predictor's own.
+    `ignore_failure` is that of the processor which runs: one that asks a model for each hit then keeps what succeeded.
     """
 
     request: Callable[[], Awaitable[Mapping[str, Any]]]
     attributes: dict[str, Any] = field(default_factory=dict)
     caller: Caller | None = None
     deadline: float | None = None
+    ignore_failure: bool = False
 
 
 class RequestProcessor(Protocol):
