@@ -41,7 +41,8 @@ class MLOutput:
 class TextDocsInput:
     """Input of the text functions.
 
-    `kind` picks the model's prefix: "query", "passage" or None. Filters as `model_result_filter` of ML Commons:
+    `kind` picks the model's prefix: "query", "passage" or None; `token_ids` asks sparse functions for ids in place of
+    words (`sparse_embedding_format` TOKEN_ID of ML Commons). Filters as `model_result_filter` of ML Commons:
     empty means all; names and positions together give the union.
     """
 
@@ -51,6 +52,7 @@ class TextDocsInput:
     target_response: tuple[str, ...] = ()
     target_response_positions: tuple[int, ...] = ()
     kind: str | None = None
+    token_ids: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

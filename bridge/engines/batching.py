@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from bridge import metrics
 from bridge.engines.crew import Crew, Task
@@ -127,11 +127,11 @@ def plan_batches(lengths: Sequence[int], token_budget: int, max_texts: int) -> l
 class TextModel(Protocol[T]):
     """What a batcher needs of a model; both are called from several threads at once."""
 
-    def encode(self, texts: Sequence[Text], kind: str | None = None) -> list[Encoded]:
+    def encode(self, texts: Sequence[Text], kind: str | None = None) -> Sequence[Encoded]:
         """Token ids of each text; a lone text may come in several windows, which count as texts from then on."""
 
-    def run(self, texts: Sequence[Encoded], *, lone: bool = False) -> list[T]:
-        """One result per text, in order."""
+    def run(self, texts: Sequence[Any], *, lone: bool = False) -> list[T]:
+        """One result per encoded text, in order."""
 
 
 @dataclass(eq=False)
@@ -239,7 +239,7 @@ class Batcher(Generic[T]):
 
     def _tokenize(self, job: Job[T], start: int, stop: int) -> None:
         before = time.perf_counter()
-        encoded: list[Encoded] = []
+        encoded: Sequence[Encoded] = []
         fault = _late(job)
         if fault is None and not job.over:
             try:

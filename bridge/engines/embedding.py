@@ -13,12 +13,12 @@ from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, Poolin
 from bridge.domain.tensor import LocalInput, TextDocsInput
 from bridge.engines.devices import Device
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.onnx import OnnxEngine, OnnxSession
+from bridge.engines.formats import open_session
+from bridge.engines.onnx import OnnxSession
 from bridge.engines.pooling import Floats, normalized, pool
 from bridge.engines.session import Array, Encoded, Inputs, ModelSpec, Output, Said, Session, Text
 from bridge.engines.targets import Targets
 from bridge.engines.tokenizer import TextTokenizer
-from bridge.engines.torchscript import TorchScriptEngine
 
 SENTENCE_EMBEDDING = "sentence_embedding"
 WARM_UP = "warm up sentence"
@@ -89,7 +89,7 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
         raise EngineFault(FaultCode.UNSUPPORTED, f"local models of function {spec.function_name} are not supported")
     try:
         tokenizer = TextTokenizer(folder)
-        session = _open(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
+        session = open_session(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
     except (OSError, ValueError) as error:
         raise EngineFault(FaultCode.LOAD_FAILED, str(error)) from None
     try:
@@ -99,21 +99,13 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
         raise EngineFault(FaultCode.LOAD_FAILED, fault.reason) from None
 
 
-def _open(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bool) -> Session:
-    if spec.model_format is ModelFormat.ONNX:
-        return OnnxEngine().load(folder, device=device, spec=spec)
-    if not allow_torchscript:
-        raise EngineFault(FaultCode.UNSUPPORTED, "TorchScript models are not allowed on this node")
-    return TorchScriptEngine().load(folder, device=device, spec=spec)
-
-
 def _warmed(spec: ModelSpec, device: Device, tokenizer: TextTokenizer, session: Session) -> EmbeddingModel:
     """Run one sentence: outputs' shapes and the dimension come from its result, not from what is declared."""
     inputs = Inputs.padded(tokenizer.encode([WARM_UP]), tokenizer.pad_id)
     outputs = session.run(inputs)
     if isinstance(session, OnnxSession):
         chosen, finish = _onnx_finish(outputs, spec)
-        session.want([chosen.name])
+        session.want([str(chosen.name)])
         outputs = [chosen]
     else:
         finish = _script_finish(spec)

@@ -11,12 +11,12 @@ from typing import Any
 
 from bridge.domain.names import ModelFormat
 from bridge.domain.tensor import LocalInput, TextDocsInput
-from bridge.engines import devices, embedding, frames, memory, onnx, torchscript
+from bridge.engines import devices, frames, local_model, memory, onnx, torchscript
 from bridge.engines.batching import Batcher, Job, Limits
 from bridge.engines.crew import Crew
 from bridge.engines.devices import Device
-from bridge.engines.embedding import EmbeddingModel
 from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.local_model import LocalModel
 from bridge.engines.session import ModelSpec
 
 GPU_LIMITS = Limits(token_budget=16_384, max_texts=256, split=False)
@@ -26,7 +26,7 @@ GPU_LIMITS = Limits(token_budget=16_384, max_texts=256, split=False)
 class Deployed:
     """One loaded model; `memory_bytes` is an estimate, `seconds` what loading took."""
 
-    model: EmbeddingModel
+    model: LocalModel
     batcher: Batcher[Any]
     memory_bytes: int
     seconds: float
@@ -89,7 +89,7 @@ class Host:
         before = time.perf_counter()
         chosen = choose_device(spec, device)
         size = self._admitted(folder)
-        model = embedding.load(folder, device=chosen, spec=spec, allow_torchscript=allow_torchscript)
+        model = local_model.load(folder, device=chosen, spec=spec, allow_torchscript=allow_torchscript)
         limits = self._limits if chosen.kind == "cpu" else GPU_LIMITS
         batcher = Batcher(model, self._crew(chosen), model_id=model_id, limits=limits)
         deployed = Deployed(model, batcher, memory.estimate(size), time.perf_counter() - before)

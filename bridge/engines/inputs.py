@@ -29,9 +29,11 @@ def from_json(value: Mapping[str, Any]) -> LocalInput:
     if kind is None:
         raise EngineFault(FaultCode.BAD_INPUT, "this input does not fit any local model")
     names = {field.name for field in fields(kind)}
-    known: dict[str, Any] = {name: held for name, held in value.items() if name in names}
+    known: dict[str, Any] = {}
+    for name in names & value.keys():
+        known[name] = tuple(value[name]) if isinstance(value[name], list) else value[name]
     try:
-        return kind(**{name: tuple(held) if isinstance(held, list) else held for name, held in known.items()})
+        return kind(**known)
     except TypeError as error:
         raise EngineFault(FaultCode.BAD_INPUT, f"this input does not fit any local model: {error}") from None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, PoolingMode
 from bridge.engines.devices import Device
+from bridge.engines.faults import EngineFault, FaultCode
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -102,10 +103,11 @@ class Inputs:
 class Output:
     """One named output array: of a run (the first axis is the batch), or of one text.
 
-    `with_bytes` says that the answer gives its raw bytes beside the numbers.
+    `with_bytes` says that the answer gives its raw bytes beside the numbers. A TorchScript module's outputs have names
+    only when it answers a dict.
     """
 
-    name: str
+    name: str | None
     array: Array
     with_bytes: bool = False
 
@@ -121,6 +123,14 @@ class Said:
 
 Text: TypeAlias = str | tuple[str, str]
 """What is tokenised together: a text, or a pair of texts."""
+
+
+def wanted_output(outputs: Sequence[Output], name: str, place: int = 0) -> Output:
+    """The output of this name, else the one at `place`. Raises EngineFault(RUN_FAILED) when there is neither."""
+    named = next((output for output in outputs if output.name == name), None)
+    if named is None and place >= len(outputs):
+        raise EngineFault(FaultCode.RUN_FAILED, f"the model has no output [{name}]")
+    return named or outputs[place]
 
 
 class Session(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.domain.names import FrameworkType
+from bridge.domain.names import FrameworkType, FunctionName
 from bridge.engines import devices
 from bridge.engines.devices import Device
 from bridge.engines.faults import EngineFault, FaultCode
@@ -69,7 +69,18 @@ class TorchScriptEngine:
                 module = torch.jit.load(str(path), map_location=str(device)).eval()
         except Exception as error:  # torch raises RuntimeError, but what a hostile file provokes is open
             raise EngineFault(FaultCode.LOAD_FAILED, _reason(error)) from None
-        return TorchScriptSession(module, device, takes_dict=spec.framework_type is FrameworkType.SENTENCE_TRANSFORMERS)
+        return TorchScriptSession(module, device, takes_dict=_takes_dict(module, spec))
+
+
+def _takes_dict(module: Any, spec: ModelSpec) -> bool:
+    """Embedding models by their framework, as the reference; of other functions what the module itself declares."""
+    if spec.function_name is FunctionName.TEXT_EMBEDDING:
+        return spec.framework_type is FrameworkType.SENTENCE_TRANSFORMERS
+    try:
+        arguments = list(module.forward.schema.arguments)
+    except (AttributeError, RuntimeError):
+        return False
+    return len(arguments) > 1 and "Dict" in str(arguments[1].type)
 
 
 class TorchScriptSession:
@@ -80,7 +91,7 @@ class TorchScriptSession:
         self._count = self._inputs_of(module)
 
     def run(self, inputs: Inputs, *, lone: bool = False) -> list[Output]:
-        """Run one batch; outputs of a dict keep their names, others are numbered. Raises EngineFault(RUN_FAILED)."""
+        """Run one batch; outputs of a dict keep their names, others have none. Raises EngineFault(RUN_FAILED)."""
         import torch
 
         if lone:
@@ -118,4 +129,4 @@ def _outputs(answer: Any) -> list[Output]:
     if isinstance(answer, dict):
         return [Output(name, answer[name].cpu().numpy()) for name in java_map_order(list(answer))]
     answers = answer if isinstance(answer, (tuple, list)) else [answer]
-    return [Output(f"output_{n}", tensor.cpu().numpy()) for n, tensor in enumerate(answers)]
+    return [Output(None, tensor.cpu().numpy()) for tensor in answers]

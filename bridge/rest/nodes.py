@@ -7,7 +7,8 @@ import hmac
 from aiohttp import web
 
 from bridge.engines import inputs
-from bridge.errors import BridgeError, NotFound
+from bridge.engines.faults import EngineFault, FaultCode
+from bridge.errors import BridgeError, InvalidRequest, NotFound
 from bridge.models import tensor_frame
 from bridge.models.peers import NotHeld
 from bridge.rest.body import read_object
@@ -31,9 +32,13 @@ async def predict_here(request: web.Request) -> web.Response:
         raise UnknownPeer("unknown node")
     body = await read_object(request) or {}
     seconds = min(_LONGEST, float(body.pop("seconds", _LONGEST)))
-    asked = inputs.from_json(body)
     try:
+        asked = inputs.from_json(body)
         output = await to.predictor.predict_here(request.match_info["model_id"], asked, deadline=seconds)
     except NotHeld as error:
         raise NotFound(error.reason) from error
+    except EngineFault as fault:
+        if fault.code is FaultCode.BAD_INPUT:
+            raise InvalidRequest(fault.reason) from fault
+        raise
     return web.Response(body=tensor_frame.encode(output), content_type=tensor_frame.CONTENT_TYPE)

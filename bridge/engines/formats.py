@@ -1,0 +1,21 @@
+"""Model files to sessions, by the format that the model's document names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.domain.names import ModelFormat
+from bridge.engines.devices import Device
+from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.onnx import OnnxEngine
+from bridge.engines.session import ModelSpec, Session
+from bridge.engines.torchscript import TorchScriptEngine
+
+
+def open_session(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bool) -> Session:
+    """Open the model in `folder`. Raises EngineFault(LOAD_FAILED or UNSUPPORTED), OSError, ValueError."""
+    if spec.model_format is ModelFormat.ONNX:
+        return OnnxEngine().load(folder, device=device, spec=spec)
+    if not allow_torchscript:
+        raise EngineFault(FaultCode.UNSUPPORTED, "TorchScript models are not allowed on this node")
+    return TorchScriptEngine().load(folder, device=device, spec=spec)
