@@ -94,12 +94,13 @@ def response_head(response: ResponseHead, *, minor: int, keep: bool, framed: boo
 
 def request_head(head: RequestHead, host: bytes, extra: bytes) -> bytes:
     """The head for the cluster. `host` replaces the client's (a managed cluster picks the tenant by it); empty: the
-    client's stays. `extra` are whole header lines."""
+    client's stays. `extra` are whole header lines, for the application: it gets the path as the cluster's router reads
+    it, without slashes at its end."""
     if not extra:
         found = head.built.get(host)
         if found is not None:
             return found
-    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, head.target)]
+    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, _without_last_slash(head) if extra else head.target)]
     if host and head.host_at < 0:
         lines.append(b"Host: %b\r\n" % host)
     lines += [b"%b: %b\r\n" % pair for pair in head.headers]
@@ -111,3 +112,10 @@ def request_head(head: RequestHead, host: bytes, extra: bytes) -> bytes:
     if not extra:
         head.built[host] = data
     return data
+
+
+def _without_last_slash(head: RequestHead) -> bytes:
+    if len(head.path) < 2 or not head.path.endswith(b"/"):
+        return head.target
+    path = head.path.rstrip(b"/") or b"/"
+    return path + head.target[len(head.path) :]
