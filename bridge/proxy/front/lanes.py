@@ -23,8 +23,8 @@ class Lane(Enum):
 
 
 class Choice(NamedTuple):
-    """`learns` names the index that a verdict in the application's answer would be about; `spare`: the cluster's own
-    answer will do while there is no application."""
+    """`learns` names what a verdict in the application's answer would be about: an index that is written to, or `?` and
+    what is searched. `spare`: the cluster's own answer will do while there is no application."""
 
     lane: Lane
     learns: str | None = None
@@ -36,6 +36,8 @@ _SLOW = Choice(Lane.SLOW)
 _SPARE = Choice(Lane.SLOW, spare=True)
 _SCAN = Choice(Lane.SCAN)
 _HEALTH = Choice(Lane.HEALTH)
+_PIT = (b'"pit"', b"'pit'", b"pit:", b"cpit", b"\x82pit")
+"""The key of a point in time in JSON, YAML, CBOR and Smile."""
 
 
 def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
@@ -44,8 +46,8 @@ def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
     work = found.work
     if work is Work.PLAIN:
         return _FAST
-    if work is Work.SEARCH:
-        return _search(head, table)
+    if work is Work.SEARCH or work is Work.SEARCHES:
+        return _search(head, table, verdicts, found)
     if work is Work.OURS:
         return _SPARE if head.method == b"GET" and head.path.startswith(b"/_cluster/") else _SLOW
     if work is Work.HEALTH:
@@ -57,18 +59,32 @@ def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
 
 def after_scan(head: RequestHead, table: Table, body: bytes | bytearray, limit: int) -> Lane:
     """The lane of a search whose body has been read, `limit` bounding what a compressed one may inflate to."""
-    if suspicious(body, table.words, head.encoding, limit):
+    words = table.words
+    if table.search_pipelines and route(head.method, head.path).target is None:
+        # A point in time brings its indices along, and they their pipeline.
+        words += _PIT
+    if suspicious(body, words, head.encoding, limit):
         return Lane.SLOW
     return Lane.FAST
 
 
-def _search(head: RequestHead, table: Table) -> Choice:
+def _search(head: RequestHead, table: Table, verdicts: Verdicts, found: Route) -> Choice:
+    named = None
     if head.query:
         for name, value in parameters(head.query):
-            if name == b"source" and suspicious(value, table.words, None, len(value)):
+            if name == b"source" and suspicious(value, table.words + _PIT, None, len(value)):
                 return _SLOW
-            if name == b"search_pipeline" and value.decode("utf-8", "replace") in table.search_pipelines:
-                return _SLOW
+            if name == b"search_pipeline":
+                named = value.decode("utf-8", "replace")
+    if named is not None:
+        if named in table.search_pipelines or (not table.known and named != "_none"):
+            return _SLOW
+    elif table.search_pipelines:
+        if found.work is Work.SEARCHES:
+            return _SLOW
+        if found.target is not None and not verdicts.clear(f"?{found.target}", table.version):
+            # What was clear a moment ago will do while there is nobody to ask: searches outlive the application.
+            return Choice(Lane.SLOW, f"?{found.target}", verdicts.knows(f"?{found.target}"))
     return _SCAN if head.has_body else _FAST
 
 

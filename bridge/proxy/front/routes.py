@@ -12,19 +12,21 @@ from bridge.proxy.front.heads import BadRequest
 
 
 class Work(Enum):
-    """Kinds of work that differ in the lane they may take."""
+    """Kinds of work that differ in the lane they may take. SEARCHES: what is searched stands in the body."""
 
     PLAIN = "plain"
     OURS = "ours"
     HEALTH = "health"
     SEARCH = "search"
+    SEARCHES = "searches"
     WRITE = "write"
     BULK = "bulk"
     REWRITE = "rewrite"
 
 
 class Route(NamedTuple):
-    """`target` is the decoded index part of a write's path, None where the path names none."""
+    """`target` is the decoded index part of the path of a write, or of a search that the pipeline of its indices
+    applies to; None where the path names none."""
 
     work: Work
     target: str | None = None
@@ -35,6 +37,7 @@ _DATE_MATH = re.compile(rb"<[^<>]*>")
 _SEARCHES = frozenset(
     (b"_search", b"_msearch", b"_count", b"_validate", b"_explain", b"_async_search", b"_rank_eval", b"_knn_search")
 )
+_PIPED = frozenset((b"_search", b"_count"))
 _CHANGING = frozenset((b"PUT", b"POST", b"DELETE", b"PATCH"))
 _WRITING = frozenset((b"PUT", b"POST"))
 _GLOBAL_WRITES = {b"_bulk": Work.BULK, b"_reindex": Work.REWRITE}
@@ -115,15 +118,17 @@ def _global(method: bytes, first: bytes, rest: list[bytes]) -> Work:
     if second == b"pipeline" and first in (b"_ingest", b"_search"):
         return Work.OURS
     if first in _SEARCHES:
-        return _search(rest)
+        return _search(first, rest)
     if first in _GLOBAL_WRITES:
         return _GLOBAL_WRITES[first] if method in _WRITING else Work.PLAIN
     return Work.OURS if _administers(method, first, rest) else Work.PLAIN
 
 
-def _search(rest: list[bytes]) -> Work:
+def _search(first: bytes, rest: list[bytes]) -> Work:
     """Scrolling on and opening a point in time take no query."""
-    return Work.PLAIN if rest[:1] in ([b"scroll"], [b"point_in_time"]) else Work.SEARCH
+    if rest[:1] in ([b"scroll"], [b"point_in_time"]):
+        return Work.PLAIN
+    return Work.SEARCHES if first == b"_msearch" or rest[:1] == [b"template"] else Work.SEARCH
 
 
 def _administers(method: bytes, first: bytes, rest: list[bytes]) -> bool:
@@ -142,7 +147,8 @@ def _index(method: bytes, name: bytes, rest: list[bytes]) -> Route:
         return _OURS if method in (b"PUT", b"DELETE") else _PLAIN
     action = rest[0]
     if action in _SEARCHES:
-        return Route(_search(rest[1:]))
+        searched = action in _PIPED and len(rest) == 1
+        return Route(_search(action, rest[1:]), name.decode("utf-8", "replace") if searched else None)
     if action in _INDEX_WRITES and method in _WRITING:
         return Route(_INDEX_WRITES[action], name.decode("utf-8", "replace"))
     return _OURS if action in _INDEX_ADMIN and method in _CHANGING else _PLAIN

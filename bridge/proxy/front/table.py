@@ -17,7 +17,8 @@ from pathlib import Path
 
 _TABLE = "lanes.json"
 _COUNTER = "lanes.version"
-WORDS = ("neural",)
+WORDS = ("neural", "search_pipeline", "ml_inference", "rerank", "generative_qa_parameters")
+"""Queries that need a model, pipelines in a body, and sections of `ext` that only processors of ours read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the application said about indices: until when writes to one concern nothing of ours."""
+"""What the application said about indices: until when writes to one, or searches of it, concern nothing of ours."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ class Verdicts:
         self._version = -1
 
     def clear(self, index: str, version: int) -> bool:
-        """Whether writes to `index` are known to concern nothing of ours, under table `version`."""
+        """Whether what goes to `index` is known to concern nothing of ours, under table `version`."""
         if version != self._version:
             self._until.clear()
             self._version = version
         until = self._until.get(index)
         return until is not None and until > self._clock()
+
+    def knows(self, index: str) -> bool:
+        """Whether there was a verdict under the table of the last `clear`, be it out of date."""
+        return index in self._until
 
     def learn(self, index: str, seconds: float, version: int) -> None:
         """Remember a verdict that was asked for under table `version`; an older one is not believed."""

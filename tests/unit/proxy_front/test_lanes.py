@@ -90,6 +90,59 @@ def test_a_search_in_the_query_string_is_looked_at() -> None:
     table = Table(version=1, search_pipelines=frozenset(("rag",)), known=True)
     assert lane("GET /a/_search?search_pipeline=rag", table) is Lane.SLOW
     assert lane("GET /a/_search?search_pipeline=other", table) is Lane.FAST
+    assert lane("GET /a/_search?search_pipeline=other", UNKNOWN) is Lane.SLOW
+    assert lane("GET /a/_search?search_pipeline=_none", UNKNOWN) is Lane.FAST
+
+
+SEARCHED = Table(version=1, search_pipelines=frozenset(("rag",)), known=True)
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /a/_search", "POST /a,b*/_search", "POST /a/_count", "GET /_all/_search"]
+)
+def test_searches_of_indices_are_looked_at_once_while_there_are_pipelines(request_line: str) -> None:
+    now = [0.0]
+    verdicts = Verdicts(lambda: now[0])
+    first = choose(head(request_line, body=b"{}"), SEARCHED, verdicts)
+    assert first.lane is Lane.SLOW
+    assert first.learns is not None
+    assert not first.spare
+    verdicts.learn(first.learns, 5.0, 1)
+    assert lane(request_line, SEARCHED, body=b"{}", verdicts=verdicts) is Lane.SCAN
+    assert lane(request_line, SEARCHED, verdicts=verdicts) is Lane.FAST
+    assert lane("PUT /a/_doc/1", OURS, verdicts=verdicts) is Lane.SLOW
+    now[0] = 6.0
+    again = choose(head(request_line, body=b"{}"), SEARCHED, verdicts)
+    assert (again.lane, again.spare) == (Lane.SLOW, True)
+    assert lane(request_line, NONE, body=b"{}", verdicts=verdicts) is Lane.SCAN
+
+
+def test_a_named_pipeline_leaves_no_room_for_the_index() -> None:
+    assert lane("POST /a/_search?search_pipeline=_none", SEARCHED, body=b"{}") is Lane.SCAN
+    assert lane("POST /a/_search?search_pipeline=other", SEARCHED, body=b"{}") is Lane.SCAN
+    assert lane("POST /a/_search?search_pipeline=%72ag", SEARCHED, body=b"{}") is Lane.SLOW
+
+
+@pytest.mark.parametrize(
+    "request_line", ["POST /_msearch", "POST /a/_msearch", "POST /_msearch/template", "GET /a/_search/template"]
+)
+def test_searches_whose_targets_stand_in_the_body_go_to_the_application(request_line: str) -> None:
+    assert lane(request_line, SEARCHED, body=b"{}") is Lane.SLOW
+    assert lane(request_line, NONE, body=b"{}") is Lane.SCAN
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [("/_search", b'{"pit":{"id":"x"}}', Lane.SLOW), ("/_search", b'{"pit" : {"id":"x"}}', Lane.SLOW),
+     ("/_search", b"pit:\n  id: x\n", Lane.SLOW), ("/_search", b'{"query":{"match":{"a":"capital"}}}', Lane.FAST),
+     ("/a/_search", b'{"pit":1}', Lane.FAST), ("/_search", b'{"search_pipeline":{}}', Lane.SLOW),
+     ("/a/_search", b'{"ext":{"rerank":{}}}', Lane.SLOW)],
+)  # fmt: skip
+def test_points_in_time_and_pipelines_in_a_body_are_found(path: str, body: bytes, expected: Lane) -> None:
+    request = head(f"POST {path}", body=body)
+    assert after_scan(request, SEARCHED, body, 1_000) is expected
+    if b"pit" in body:
+        assert after_scan(request, NONE, body, 1_000) is Lane.FAST
 
 
 @pytest.mark.parametrize(
@@ -220,7 +273,7 @@ def test_table_reaches_the_reader(tmp_path: Path) -> None:
     table = LaneTable(tmp_path)
     assert table.publish(ingest_pipelines=["b", "a"]) == 1
     reader = TableReader(tmp_path)
-    assert reader.current() == Table(1, frozenset(("a", "b")), frozenset(), (b"neural",), True)
+    assert reader.current() == Table(1, frozenset(("a", "b")), known=True)
     assert reader.current() is reader.current()
     table.publish(ingest_pipelines=[], search_pipelines=["s"], words=["neural", "x"])
     assert reader.current() == Table(2, frozenset(), frozenset(("s",)), (b"neural", b"x"), True)
