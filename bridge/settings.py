@@ -85,6 +85,9 @@ class Settings:
         r"^(https?|ftp|file|s3)://[-a-zA-Z0-9+&@#/%?=~_|!:,.;]*[-a-zA-Z0-9+&@#/%=~_|]",
         "A model's URL must match this.",
     )
+    model_repository: str = _option(
+        "", "Where pretrained models lie that are registered by name: a URL or a folder.", metavar="URL"
+    )
     max_model_bytes: int = _option(10 * 1024**3, "Largest model zip to download.")
 
     lease: float = _option(12.0, "Seconds after which a silent worker's task goes to another.")

@@ -32,6 +32,10 @@ class DownloadFailed(InvalidRequest):
     """The bytes could not be had; the reason is what the task's `error` says."""
 
 
+class Missing(DownloadFailed):
+    """Nothing stands at the URL."""
+
+
 class _Cut(Exception):
     """A transfer that may go better when tried again."""
 
@@ -69,9 +73,17 @@ class Downloader:
         self._limits = limits or DownloadLimits()
         self._resolver = resolver
 
-    async def fetch(self, url: str, target: Path, progress: Progress) -> Downloaded:
-        """Write what `url` gives to `target`. Raises DownloadFailed; the caller removes the file."""
-        sink = _Sink(target, self._limits.max_bytes, progress)
+    @property
+    def limits(self) -> DownloadLimits:
+        """What a download may cost."""
+        return self._limits
+
+    async def fetch(self, url: str, target: Path, progress: Progress, *, most: int | None = None) -> Downloaded:
+        """Write what `url` gives to `target`, at most `most` bytes (the limit's when None).
+
+        Raises DownloadFailed, Missing when nothing is there; the caller removes the file.
+        """
+        sink = _Sink(target, self._limits.max_bytes if most is None else most, progress)
         try:
             async with asyncio.timeout(self._limits.total_seconds):
                 await self._by_scheme(url, sink)
@@ -86,11 +98,17 @@ class Downloader:
         if scheme in ("http", "https"):
             await self._http(url, sink)
         elif scheme == "s3":
-            await s3.read(url, sink.write, sink.expect)
+            await self._s3(url, sink)
         elif scheme == "file" and self._limits.allow_file:
             await self._file(url, sink)
         else:
             raise DownloadFailed(f"{scheme or 'relative'} URLs are not allowed: {url}")
+
+    async def _s3(self, url: str, sink: _Sink) -> None:
+        try:
+            await s3.read(url, sink.write, sink.expect)
+        except s3.S3Missing as error:
+            raise Missing(error.reason) from error
 
     async def _file(self, url: str, sink: _Sink) -> None:
         path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
@@ -100,6 +118,8 @@ class Downloader:
                 sink.expect(os.fstat(file.fileno()).st_size)
                 while block := await asyncio.to_thread(file.read, _BLOCK):
                     await sink.write(block)
+        except FileNotFoundError as error:
+            raise Missing(f"{path} ({error.strerror})") from error
         except OSError as error:
             raise DownloadFailed(f"{path} ({error.strerror})") from error
 
@@ -164,7 +184,7 @@ class Downloader:
 
 def _check_status(status: int, url: str) -> None:
     if status in (404, 410):
-        raise DownloadFailed(url)
+        raise Missing(url)
     if status in _PASSING:
         raise _Cut(f"Server returned HTTP response code: {status} for URL: {url}")
     if status != 200:
@@ -217,6 +237,12 @@ class _Sink:
     def _refuse_beyond(self, size: int) -> None:
         if size > self._max_bytes:
             raise DownloadFailed(f"the model is larger than {self._max_bytes} bytes")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hex; blocking."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def failure_text(error: BaseException) -> str:

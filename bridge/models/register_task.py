@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from bridge.domain.model import Model
-from bridge.domain.names import ModelState, TaskState
+from bridge.domain.names import ModelFormat, ModelState, TaskState
 from bridge.errors import BridgeError, ClaimLost, ClusterUnavailable, InvalidRequest, Unavailable, VersionConflict
 from bridge.models import archive
 from bridge.models.archive import ModelArchive
 from bridge.models.cache import ContentCache
 from bridge.models.chunks import Chunks
+from bridge.models.contents import completed_config
 from bridge.models.download import Downloaded, Downloader, failure_text
+from bridge.models.folder_download import fetch_folder
 from bridge.models.groups import Groups, Place, now_ms
 from bridge.models.identifier import derived_id
+from bridge.models.pretrained import ModelRepository
 from bridge.models.register import RegisterRequest, model_of
 from bridge.store.documents import Documents, Stored
 from bridge.tasks.job import Job, Outcome
@@ -33,7 +37,8 @@ _STEP = 0.05
 _TRIES = 20
 _NO_HASH = "Model content Hash code need to be provided when register via url. Please calculate sha 256 Hash code."
 
-Deploy = Callable[[str], Awaitable[str]]
+Deploy = Callable[[str, Sequence[str] | None], Awaitable[Any]]
+"""Deploys a model, on all nodes or on those named."""
 
 
 def model_id_of(task_id: str) -> str:
@@ -63,12 +68,14 @@ class RegisterTask:
         cache: ContentCache,
         downloader: Downloader,
         deploy: Deploy,
+        repository: ModelRepository | None = None,
     ) -> None:
         self._models = models
         self._groups = groups
         self._chunks = chunks
         self._cache = cache
         self._downloader = downloader
+        self._repository = repository or ModelRepository("", downloader.limits)
         self._deploy = deploy
 
     async def __call__(self, job: Job) -> Outcome:
@@ -104,23 +111,29 @@ class RegisterTask:
         return False
 
     async def _register(self, attempt: _Attempt, workspace: Path) -> None:
+        downloader = self._downloader
+        if attempt.request.url is None:
+            await self._check_group(attempt.request)
+            downloader = self._repository.downloader
+            attempt.request = await self._repository.complete(attempt.request, workspace)
+            await attempt.job.update(function_name=attempt.request.function_name)
         request = attempt.request
-        if request.url is None:
-            raise InvalidRequest("Pretrained models are not available on this bridge: register with a url.")
-        if not request.model_content_hash_value:
+        if not request.model_content_hash_value and not _is_folder(request):
             await self._check_group(request)
             raise InvalidRequest(_NO_HASH)
         stored = await self._begin(attempt)
-        got = await self._download(attempt, request.url, workspace)
-        if got.sha256 != request.model_content_hash_value.strip().lower():
+        got = await self._download(attempt, downloader, workspace)
+        expected = (request.model_content_hash_value or got.sha256).strip().lower()
+        if got.sha256 != expected:
             log.warning(
-                "model content changed", action="register.hash", task_id=attempt.job.task_id,
-                expected=request.model_content_hash_value, actual=got.sha256,
+                "model content changed", action="register.hash", task_id=attempt.job.task_id, expected=expected,
+                actual=got.sha256,
             )  # fmt: skip
             raise InvalidRequest("model content changed")
         checked = await asyncio.to_thread(_checked, got.path, request)
+        config = await asyncio.to_thread(completed_config, checked, stored.value)
         total = await self._store(attempt, stored.value, got, checked)
-        await self._finish(attempt, got, total)
+        await self._finish(attempt, got, total, config)
 
     async def _check_group(self, request: RegisterRequest) -> None:
         if request.model_group_id is not None:
@@ -135,9 +148,12 @@ class RegisterTask:
         model = model_of(request, attempt.place)
         return await self._models.create(model, id=attempt.model_id)
 
-    async def _download(self, attempt: _Attempt, url: str, workspace: Path) -> Downloaded:
+    async def _download(self, attempt: _Attempt, downloader: Downloader, workspace: Path) -> Downloaded:
         report = _Progress(attempt.job, 0.0, _DOWNLOADED)
-        return await self._downloader.fetch(url, workspace / "model.zip", report)
+        url = str(attempt.request.url)
+        if _is_folder(attempt.request):
+            return await fetch_folder(downloader, url, workspace, report)
+        return await downloader.fetch(url, workspace / "model.zip", report)
 
     async def _store(self, attempt: _Attempt, model: Model, got: Downloaded, checked: ModelArchive) -> int:
         """Write the chunks while the zip is unpacked, which checks every entry and fills this node's cache."""
@@ -148,7 +164,7 @@ class RegisterTask:
         await unpacked
         return await written
 
-    async def _finish(self, attempt: _Attempt, got: Downloaded, total: int) -> None:
+    async def _finish(self, attempt: _Attempt, got: Downloaded, total: int, config: dict[str, Any] | None) -> None:
         # The last moment to notice that the lease is lost: from here on the model counts.
         await attempt.job.update(progress=None)
         for _ in range(_TRIES):
@@ -158,6 +174,7 @@ class RegisterTask:
             value = replace(
                 stored.value,
                 model_state=ModelState.REGISTERED,
+                model_config=config,
                 last_registered_time=now_ms(),
                 last_updated_time=now_ms(),
                 total_chunks=total,
@@ -174,7 +191,7 @@ class RegisterTask:
     async def _completed(self, attempt: _Attempt) -> Outcome:
         if attempt.request.deploy:
             try:
-                await self._deploy(attempt.model_id)
+                await self._deploy(attempt.model_id, attempt.request.model_node_ids or None)
             except BridgeError as error:
                 log.warning(
                     "registered but not deployed", action="register.deploy", model_id=attempt.model_id,
@@ -214,6 +231,10 @@ class _Progress:
         if now - self._told >= _STEP:
             self._told = now
             await self._job.update(progress=round(now, 2))
+
+
+def _is_folder(request: RegisterRequest) -> bool:
+    return request.model_format is ModelFormat.SAFETENSORS and str(request.url).endswith("/")
 
 
 def _checked(path: Path, request: RegisterRequest) -> ModelArchive:

@@ -17,20 +17,26 @@ from bridge.models.access import Access
 from bridge.models.auto_deploy import AutoDeploy
 from bridge.models.cache import ContentCache
 from bridge.models.chunks import Chunks
+from bridge.models.controllers import Controllers
 from bridge.models.deploy import Deployer
 from bridge.models.deploy_task import DEADLINE_SECONDS, DeployTask
 from bridge.models.download import Downloader
 from bridge.models.groups import Groups
 from bridge.models.held import Inference
+from bridge.models.interface import InterfaceGuard
 from bridge.models.known import KnownModels
+from bridge.models.limits import DiskLimit, RateLimits
 from bridge.models.node import LEASE_SECONDS, LiveNodes, NodePulse
 from bridge.models.oversight import INTERVAL_SECONDS, Oversight
 from bridge.models.peers import Peers
 from bridge.models.predictor import RemoteModels
+from bridge.models.pretrained import ModelRepository
 from bridge.models.reconcile import Reconciler
 from bridge.models.register_task import RegisterTask
 from bridge.models.removal import ModelRemoval
 from bridge.models.routed_predictor import RoutedPredictor
+from bridge.models.statistics import Statistics
+from bridge.models.task_count import counted
 from bridge.models.task_limit import TaskLimit
 from bridge.models.update import ModelUpdate
 from bridge.models.upload import Uploads
@@ -71,6 +77,7 @@ class ModelRuntime:
         settings: CurrentSettings | None = None,
         auto_deploy_local: bool = False,
         remote: RemoteModels | None = None,
+        repository: str = "",
     ) -> None:
         self._describe = describe
         self.settings = settings or FixedSettings()
@@ -85,8 +92,15 @@ class ModelRuntime:
         self.access = Access(stores.groups, self.settings, stores.models)
         self.groups = Groups(stores.groups, stores.models, self.access)
         self.removal = ModelRemoval(stores, chunks=chunks, groups=self.groups, known=self.known)
+        downloader = downloader or Downloader()
+        self._repository = ModelRepository(repository, downloader.limits)
         self.uploads = Uploads(
-            models=stores.models, groups=self.groups, chunks=chunks, cache=self.cache, known=self.known
+            models=stores.models,
+            groups=self.groups,
+            chunks=chunks,
+            cache=self.cache,
+            known=self.known,
+            most_bytes=downloader.limits.max_bytes,
         )
         self.update = ModelUpdate(models=stores.models, groups=self.groups, access=self.access, known=self.known)
         self.oversight = Oversight(
@@ -97,6 +111,13 @@ class ModelRuntime:
             watch=self.known.note,
             interval=interval,
         )
+        self.statistics = Statistics(self.settings)
+        self.controllers = Controllers(
+            stores.controllers, stores.models, settings=self.settings, access=self.access, known=self.known
+        )
+        self.interface = InterfaceGuard()
+        rates = RateLimits(self.controllers, lambda: self.live.known)
+        self._guards = (self.access, rates, self.interface, DiskLimit(data_dir, self.settings))
         self.reconciler = self._reconciler(stores, inference)
         self.deployer = Deployer(
             models=stores.models,
@@ -107,7 +128,7 @@ class ModelRuntime:
             must_be_whole=self.uploads.must_be_whole,
         )
         self.predictor = self._predictor(inference, auto_deploy_local, remote)
-        self.handlers = self._handlers(stores, chunks, downloader or Downloader(), deploy_seconds)
+        self.handlers = self._handlers(stores, chunks, downloader, deploy_seconds)
 
     def _handlers(
         self, stores: Stores, chunks: Chunks, downloader: Downloader, deploy_seconds: float
@@ -117,7 +138,7 @@ class ModelRuntime:
             models=stores.models, live=self.live, nudge=self.nudge, settings=self.settings, deadline=deploy_seconds
         )
         return {
-            TaskType.REGISTER_MODEL: TaskLimit(register, "max_register_model_tasks_per_node", self.settings),
+            TaskType.REGISTER_MODEL: TaskLimit(counted(register, self.statistics), "max_register_model_tasks_per_node", self.settings),
             TaskType.DEPLOY_MODEL: deploy,
         }
 
@@ -130,7 +151,9 @@ class ModelRuntime:
             peers=self.peers,
             inference=inference,
             holder=self.reconciler,
-            guards=(self.access,),
+            guards=self._guards,
+            judge=self.interface.judge,
+            statistics=self.statistics,
             settings=self.settings,
             auto_deploy=AutoDeploy(
                 known=self.known, deploys=self.deployer, settings=self.settings, local=auto_deploy_local
@@ -147,6 +170,7 @@ class ModelRuntime:
             cache=self.cache,
             downloader=downloader,
             deploy=self.deployer.deploy,
+            repository=self._repository,
         )
 
     def nudge(self) -> None:
@@ -193,6 +217,7 @@ class ModelRuntime:
             pulse=self.pulse,
             oversight=self.oversight,
             settings=self.settings,
+            statistics=self.statistics,
         )
 
     def reasons(self) -> list[str]:

@@ -11,10 +11,15 @@ from bridge.errors import InvalidRequest
 from bridge.store.aws import session
 
 _BLOCK = 1 << 20
+_ABSENT = ("NoSuchKey", "404", "NotFound")
 
 
 class S3Failed(InvalidRequest):
     """The object could not be had."""
+
+
+class S3Missing(S3Failed):
+    """There is no such object."""
 
 
 async def read(url: str, write: Callable[[bytes], Awaitable[None]], expect: Callable[[int], None]) -> None:
@@ -54,4 +59,6 @@ def _block(body: Any, url: str) -> bytes:
 
 def _failure(url: str, error: Exception) -> S3Failed:
     # boto3 raises classes that it makes at run time, some below no common base but Exception.
-    return S3Failed(f"{url}: {error}")
+    told = getattr(error, "response", None)
+    code = str((told.get("Error") or {}).get("Code")) if isinstance(told, dict) else ""
+    return (S3Missing if code in _ABSENT else S3Failed)(f"{url}: {error}")
