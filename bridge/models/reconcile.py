@@ -20,6 +20,7 @@ from bridge.models.eligible import excluded
 from bridge.models.held import BLAMED_RETRY, Holding, Inference, content_of
 from bridge.models.node import NodePulse
 from bridge.models.oversight import MOST, WANTED, Oversight
+from bridge.models.statistics import DEPLOY, UNDEPLOY, Statistics
 from bridge.models.turns import Turns
 from bridge.store.documents import Documents, Stored
 
@@ -41,6 +42,7 @@ class Reconciler:
         pulse: NodePulse,
         oversight: Oversight,
         settings: CurrentSettings | None = None,
+        statistics: Statistics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
@@ -49,6 +51,7 @@ class Reconciler:
         self._pulse = pulse
         self._oversight = oversight
         self._settings = settings or FixedSettings()
+        self._statistics = statistics or Statistics(self._settings)
         self._clock = clock
         self._held: dict[str, Holding] = {}
         self._nudged = asyncio.Event()
@@ -209,7 +212,8 @@ class Reconciler:
         await self._inference_up()
         if holding.content is not None and holding.state is not HeldState.DEPLOYED:
             await self._inference.unload(stored.id)
-        loaded = await self._inference.load(stored.id, folder, content[1])
+        with self._statistics.doing(DEPLOY, stored.value.algorithm, stored.id):
+            loaded = await self._inference.load(stored.id, folder, content[1])
         holding.loaded(loaded, content, stored.value.plan)
         log.info("model loaded", action="model.load", model_id=stored.id, device=loaded.device)
 
@@ -236,18 +240,20 @@ class Reconciler:
             await asyncio.sleep(0.1)
 
     async def _unload(self, holding: Holding) -> None:
+        model = holding.stored
         try:
-            await self._inference.unload(holding.stored.id)
+            with self._statistics.doing(UNDEPLOY, model.value.algorithm, model.id):
+                await self._inference.unload(model.id)
         except BridgeError as error:
             # A process that is down holds nothing.
-            log.info("nothing to unload", action="model.unload", model_id=holding.stored.id, reason=error.reason)
+            log.info("nothing to unload", action="model.unload", model_id=model.id, reason=error.reason)
         holding.content = None
         if holding.wanted:
             # Wanted again while it was being unloaded.
             holding.loading()
             holding.work = None
         else:
-            self._held.pop(holding.stored.id, None)
+            self._held.pop(model.id, None)
         await self._publish()
         self.nudge()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bridge import metrics
@@ -22,6 +22,7 @@ from bridge.models.node import LiveNodes
 from bridge.models.peers import NotHeld, PeerLost, Peers, local_input
 from bridge.models.predictor import PREDICT_SECONDS, Guard, RemoteModels
 from bridge.models.states import ANY_PLAN, standings
+from bridge.models.statistics import Statistics
 from bridge.models.uses import Uses
 from bridge.store.documents import Stored
 
@@ -57,6 +58,8 @@ class RoutedPredictor:
         settings: CurrentSettings | None = None,
         auto_deploy: AutoDeploy | None = None,
         uses: Uses | None = None,
+        statistics: Statistics | None = None,
+        judge: Callable[[Stored[Model], MLOutput], None] | None = None,
     ) -> None:
         self._known = known
         self._live = live
@@ -69,6 +72,8 @@ class RoutedPredictor:
         self._settings = settings or FixedSettings()
         self._auto_deploy = auto_deploy
         self._uses = uses or Uses()
+        self._statistics = statistics or Statistics(self._settings)
+        self._judge = judge
 
     async def model(self, model_id: str) -> Stored[Model]:
         """The model's document, a few seconds old at most. Raises NotFound."""
@@ -82,7 +87,7 @@ class RoutedPredictor:
     ) -> MLOutput:
         """See Predictor.predict."""
         seconds = PREDICT_SECONDS if deadline is None else deadline
-        with metrics.PREDICT_SECONDS.labels(model_id).time():
+        with self._statistics.requested(model_id), metrics.PREDICT_SECONDS.labels(model_id).time():
             try:
                 stored = await self.model(model_id)
                 check_enabled(stored.value, self._settings.current)
@@ -91,9 +96,14 @@ class RoutedPredictor:
                 for guard in self._guards:
                     await guard.admit(stored, input, caller)
                 self._uses.note(model_id)
+                self._statistics.known(model_id, stored.value.algorithm)
                 if stored.value.algorithm is FunctionName.REMOTE:
-                    return await self._remotely(stored, input, seconds, caller)
-                return await self._anywhere(model_id, input, seconds)
+                    output = await self._remotely(stored, input, seconds, caller)
+                else:
+                    output = await self._anywhere(model_id, input, seconds)
+                if self._judge is not None:
+                    self._judge(stored, output)
+                return output
             except BridgeError as error:
                 metrics.PREDICT_FAILURES.labels(model_id, error.kind).inc()
                 raise
@@ -103,7 +113,8 @@ class RoutedPredictor:
         if self._inference is None or self._holder is None or not self._holder.holds(model_id):
             raise NotHeld(NOT_READY)
         try:
-            rows = await self._inference.predict(model_id, local_input(input), timeout=deadline)
+            with self._statistics.inferring(model_id):
+                rows = await self._inference.predict(model_id, local_input(input), timeout=deadline)
         except EngineFault as fault:
             if fault.code is FaultCode.NOT_LOADED:
                 raise NotHeld(NOT_READY) from fault
@@ -115,7 +126,8 @@ class RoutedPredictor:
             raise InvalidRequest("Remote models are not available on this bridge.")
         if self._auto_deploy is not None and stored.value.model_state not in _RUNNING:
             await self._auto_deploy.ensure(stored.id)
-        return await self._remote.predict(stored, input, deadline=seconds, caller=caller)
+        with self._statistics.inferring(stored.id):
+            return await self._remote.predict(stored, input, deadline=seconds, caller=caller)
 
     async def _anywhere(self, model_id: str, input: MLInput, seconds: float) -> MLOutput:
         loop = asyncio.get_running_loop()

@@ -138,7 +138,9 @@ class ModelRuntime:
             models=stores.models, live=self.live, nudge=self.nudge, settings=self.settings, deadline=deploy_seconds
         )
         return {
-            TaskType.REGISTER_MODEL: TaskLimit(counted(register, self.statistics), "max_register_model_tasks_per_node", self.settings),
+            TaskType.REGISTER_MODEL: TaskLimit(
+                counted(register, self.statistics), "max_register_model_tasks_per_node", self.settings
+            ),
             TaskType.DEPLOY_MODEL: deploy,
         }
 

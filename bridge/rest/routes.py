@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bridge.domain.caller import CALLER
 from bridge.models.peers import PATH as PEER_PATH
-from bridge.rest import connectors, deployment, model_groups, models, nodes, predict, tasks, uploads
+from bridge.rest import connectors, controllers, deployment, model_groups, models, nodes, predict, tasks, uploads
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
 from bridge.rest.services import SERVICES, Services
 
@@ -42,6 +42,10 @@ def routes() -> list[web.RouteDef]:
         *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),
         *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), deployment.undeploy),
         *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
+        *_both("POST", (f"controllers/{_MODEL}",), controllers.create),
+        *_both("GET", (f"controllers/{_MODEL}",), controllers.get),
+        *_both("PUT", (f"controllers/{_MODEL}",), controllers.update),
+        *_both("DELETE", (f"controllers/{_MODEL}",), controllers.delete),
         *_both("GET POST", ("tasks/_search",), tasks.search_tasks),
         *_both("GET", (f"tasks/{_TASK}",), tasks.get),
         *_both("DELETE", (f"tasks/{_TASK}",), tasks.delete),

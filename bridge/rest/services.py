@@ -10,6 +10,7 @@ from bridge.connectors.catalog import Connectors
 from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model, ModelChunk
 from bridge.models.access import Access
+from bridge.models.controllers import Controllers
 from bridge.models.deploy import Deployer
 from bridge.models.groups import Groups
 from bridge.models.register import TRUSTED_URL
@@ -40,6 +41,7 @@ class Services:
     chunks: Documents[ModelChunk]
     uploads: Uploads
     update: ModelUpdate
+    controllers: Controllers
     predictor: RoutedPredictor
     connectors: Connectors
     remote: RemoteRegistration
