@@ -4,76 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_inference import FakeInference, register_body, zipped
-from file_server import FileServer
-from model_bridge import ModelBridge, model_bridge
+from fake_inference import FakeInference
+from model_bridge import model_bridge
+from model_pair import NOT_READY, Pair, until
 
 from bridge.errors import Conflict
 from bridge.models.node import NodeIdentity
-from bridge.store.stores import Stores
-
-NOT_READY = "Model not ready yet. Please deploy the model first."
-
-
-async def until(condition: Callable[[], Awaitable[Any]], within: float = 20.0) -> Any:
-    async with asyncio.timeout(within):
-        while True:
-            if value := await condition():
-                return value
-            await asyncio.sleep(0.02)
-
-
-class Pair:
-    """Two bridges on the same documents, and a proxy that runs no models."""
-
-    def __init__(self, folder: Path, server: FileServer) -> None:
-        self.stores = Stores.in_memory()
-        self.folder = folder
-        self.server = server
-        self.engines = [FakeInference(), FakeInference()]
-        self.stack = AsyncExitStack()
-        self.bridges: list[ModelBridge] = []
-
-    async def start(self, number: int) -> ModelBridge:
-        made = model_bridge(self.stores, self.folder / str(number), inference=self.engines[number])
-        bridge = await self.stack.enter_async_context(made)
-        self.engines[number].on_exit = bridge.runtime.inference_died
-        self.bridges.append(bridge)
-        return bridge
-
-    async def model(self, bridge: ModelBridge, **changes: Any) -> str:
-        content = zipped()
-        task = await bridge.register(register_body(self.server.serve_bytes("m.zip", content), content, **changes))
-        assert task["state"] == "COMPLETED", task.get("error")
-        return str(task["model_id"])
-
-    async def state(self, model_id: str) -> tuple[str, int]:
-        stored = await self.stores.models.get(model_id)
-        assert stored is not None
-        return str(stored.value.model_state), stored.value.current_worker_node_count or 0
-
-    async def reaches(self, model_id: str, state: str, count: int) -> None:
-        async def there() -> bool:
-            return await self.state(model_id) == (state, count)
-
-        try:
-            await until(there)
-        except TimeoutError:
-            raise AssertionError(f"still {await self.state(model_id)}") from None
-
-
-@pytest.fixture
-async def pair(tmp_path: Path, model_server: FileServer) -> Any:
-    made = Pair(tmp_path, model_server)
-    async with made.stack:
-        yield made
 
 
 async def test_a_model_on_both_nodes_and_off_again(pair: Pair) -> None:
