@@ -6,18 +6,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from bridge.domain.caller import Caller
 from bridge.errors import BridgeError
 from bridge.models.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestDocument:
-    """A document on its way into an index; `id` is None where the cluster will make one up."""
+    """A document on its way into an index; `id` is None where the cluster will make one up, `caller` who sends it."""
 
     fields: Mapping[str, Any]
     index: str | None = None
     id: str | None = None
     routing: str | None = None
+    caller: Caller | None = None
 
 
 Outcome: TypeAlias = Mapping[str, Any] | BridgeError

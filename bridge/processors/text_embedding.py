@@ -122,7 +122,9 @@ class TextEmbedding:
         asked = TextDocsInput(
             text_docs=tuple(texts[place][0] for place in order), target_response=(RESPONSE,), kind="passage"
         )
-        found = embeddings(await self._predictor.predict(self.model_id, asked), len(order))
+        # All documents of one run come in one request.
+        caller = works[0].document.caller
+        found = embeddings(await self._predictor.predict(self.model_id, asked, caller=caller), len(order))
         by_place = dict(zip(order, found, strict=True))
         for place, (_, work) in enumerate(texts):
             work.vectors.append(vector_json(by_place[place]))

@@ -39,7 +39,7 @@ class Bulk:
         if not items or not any(plans):
             return await upstream.pass_on(request, body=body)
         started = time.monotonic()
-        sources, failed = await self._embedded(items, plans, request.headers)
+        sources, failed = await self._embedded(items, plans, request)
         changed = write_bulk(items, sources, failed)
         if not failed:
             return await upstream.pass_on(request, body=changed, content_type=_NDJSON)
@@ -64,7 +64,7 @@ class Bulk:
         return plans
 
     async def _embedded(
-        self, items: Sequence[BulkItem], plans: Sequence[Plan], headers: Mapping[str, str]
+        self, items: Sequence[BulkItem], plans: Sequence[Plan], request: web.Request
     ) -> tuple[dict[int, bytes], dict[int, BridgeError]]:
         groups: dict[int, tuple[Plan, list[int]]] = {}
         for place, plan in enumerate(plans):
@@ -75,7 +75,7 @@ class Bulk:
 
         async def embed(plan: Plan, places: list[int]) -> None:
             documents = [_document(items[place]) for place in places]
-            for place, result in zip(places, await self._writes.embed(plan, documents, headers), strict=True):
+            for place, result in zip(places, await self._writes.embed(plan, documents, request), strict=True):
                 if isinstance(result, BridgeError):
                     failed[place] = result
                 else:

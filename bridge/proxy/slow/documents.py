@@ -40,7 +40,7 @@ class Documents:
         if not body:
             raise InvalidRequest("request body is required", kind="parse_exception")
         document = RawDocument(body, index=index, id=request.match_info.get("id"), routing=request.query.get("routing"))
-        [result] = await self._writes.embed(plan, [document], request.headers)
+        [result] = await self._writes.embed(plan, [document], request)
         if isinstance(result, BridgeError):
             raise result
         return await upstream.pass_on(request, body=result, content_type=_JSON)

@@ -35,7 +35,7 @@ class Simulate:
             return await self._services.upstream.pass_on(request, body=raw if request.body_exists else None)
         if request.query.get("verbose", "false") in ("", "true"):
             raise InvalidRequest("[verbose] for a pipeline with processors of this bridge is not served yet")
-        results = await self._embedded(pipeline, docs, request.headers)
+        results = await self._embedded(pipeline, docs, request)
         return await self._simulated(request, pipeline, docs, results)
 
     def _pipeline(self, name: str | None, body: Mapping[str, Any]) -> IngestPipeline | None:
@@ -44,7 +44,7 @@ class Simulate:
         return read_ingest("_simulate_pipeline", body.get("pipeline"), self._services.pipelines.services)
 
     async def _embedded(
-        self, pipeline: IngestPipeline, docs: Sequence[Mapping[str, Any]], headers: Mapping[str, str]
+        self, pipeline: IngestPipeline, docs: Sequence[Mapping[str, Any]], request: web.Request
     ) -> list[bytes | BridgeError]:
         documents = [
             RawDocument(
@@ -52,7 +52,7 @@ class Simulate:
             )
             for doc in docs
         ]
-        return await self._writes.embed(Plan((pipeline,)), documents, headers)
+        return await self._writes.embed(Plan((pipeline,)), documents, request)
 
     async def _simulated(
         self,

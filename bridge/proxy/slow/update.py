@@ -74,7 +74,7 @@ class Update:
         document = RawDocument(
             dumps_exact(dict(fields)), index=match["index"], id=match["id"], routing=request.query.get("routing")
         )
-        [result] = await self._writes.embed(plan, [document], request.headers)
+        [result] = await self._writes.embed(plan, [document], request)
         if isinstance(result, BridgeError):
             raise result
         return raw_json(result)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+from aiohttp import web
+
+from bridge.domain.caller import CALLER, Caller
 from bridge.errors import BridgeError, ClusterUnavailable, InvalidRequest
 from bridge.pipelines.definitions import IngestPipeline
 from bridge.pipelines.run import run_ingest
@@ -75,28 +78,28 @@ class Writes:
         return Plan(found) if found else CLEAR
 
     async def embed(
-        self, plan: Plan, documents: Sequence[RawDocument], headers: Mapping[str, str]
+        self, plan: Plan, documents: Sequence[RawDocument], request: web.Request
     ) -> list[bytes | BridgeError]:
-        """The bytes to send for each document, or why it may not be written."""
+        """The bytes to send for each document, or why it may not be written; models run for who sent the request."""
         if plan.error is not None:
             return [plan.error for _ in documents]
         slots = asyncio.Semaphore(SLICES_AT_ONCE)
 
         async def embed(some: Sequence[RawDocument]) -> list[bytes | BridgeError]:
             async with slots:
-                return await self._embed(plan, some, headers)
+                return await self._embed(plan, some, request)
 
         slices = [documents[at : at + SLICE] for at in range(0, len(documents), SLICE)]
         return [result for results in await asyncio.gather(*map(embed, slices)) for result in results]
 
     async def _embed(
-        self, plan: Plan, documents: Sequence[RawDocument], headers: Mapping[str, str]
+        self, plan: Plan, documents: Sequence[RawDocument], request: web.Request
     ) -> list[bytes | BridgeError]:
         sources = [_read(document.source) for document in documents]
         results: list[bytes | BridgeError] = [s if isinstance(s, BridgeError) else b"" for s in sources]
         alive = [(place, source) for place, source in enumerate(sources) if isinstance(source, Source)]
-        inputs = [_input(documents[place], source) for place, source in alive]
-        outcomes = await _through_all(plan.pipelines, inputs, self._stored(headers))
+        inputs = [_input(documents[place], source, request.get(CALLER)) for place, source in alive]
+        outcomes = await _through_all(plan.pipelines, inputs, self._stored(request.headers))
         for (place, source), outcome in zip(alive, outcomes, strict=True):
             results[place] = outcome if isinstance(outcome, BridgeError) else source.encode(outcome)
         return results
@@ -140,5 +143,7 @@ def _read(source: bytes) -> Source | BridgeError:
         return error
 
 
-def _input(document: RawDocument, source: Source) -> IngestDocument:
-    return IngestDocument(fields=source.fields, index=document.index, id=document.id, routing=document.routing)
+def _input(document: RawDocument, source: Source, caller: Caller | None) -> IngestDocument:
+    return IngestDocument(
+        fields=source.fields, index=document.index, id=document.id, routing=document.routing, caller=caller
+    )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.domain.caller import Caller
 from bridge.domain.tensor import MLOutput, ModelTensor, ModelTensors, TextDocsInput
 from bridge.errors import BridgeError, EngineError, InvalidRequest, NotFound
 from bridge.processors.ingest import IngestDocument, IngestServices
@@ -26,12 +27,16 @@ class Model:
 
     def __init__(self, *, remote: bool = False, fails: dict[str, BridgeError] | None = None) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self.callers: list[Caller | None] = []
         self.most = self._running = 0
         self._remote = remote
         self._fails = fails or {}
 
-    async def predict(self, model_id: str, input: TextDocsInput, *, deadline: float | None = None) -> MLOutput:
+    async def predict(
+        self, model_id: str, input: TextDocsInput, *, deadline: float | None = None, caller: Caller | None = None
+    ) -> MLOutput:
         self.calls.append(input.text_docs)
+        self.callers.append(caller)
         self._running += 1
         self.most = max(self.most, self._running)
         await asyncio.sleep(0)
@@ -112,3 +117,12 @@ async def test_documents_without_texts_need_no_model() -> None:
 def test_a_wrong_number_of_vectors_is_an_error_of_the_model() -> None:
     with pytest.raises(EngineError, match="0 vectors for 2 texts"):
         embeddings(MLOutput(inference_results=()), 2)
+
+
+async def test_the_model_runs_for_who_sends_the_document() -> None:
+    model = Model()
+    processor = build({"model_id": "m", "field_map": {"a": "v"}}, IngestServices(predictor=model))
+    ada = Caller(name="ada")
+    await processor.run([IngestDocument(fields={"a": "x"}, caller=ada)], nothing)
+    await processor.run([IngestDocument(fields={"a": "x"})], nothing)
+    assert model.callers == [ada, None]
