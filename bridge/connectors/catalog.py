@@ -64,8 +64,8 @@ class Connectors:
         # An id that starts with a letter: routes and command lines read `_` and `-` in front as something else.
         connector_id = "c" + secrets.token_urlsafe(14)
         made = self._sealed(parse_create(body), connector_id)
+        self._check_urls(made)
         value = replace(made, **self._access_fields(body, caller))
-        self._check_urls(value)
         stored = await self._connectors.create(value, id=connector_id, refresh=True)
         return stored.id
 
@@ -171,8 +171,11 @@ class Connectors:
 
     async def _users(self, connector_id: str) -> list[Stored[Model]]:
         await self._models.refresh()
-        query = {"bool": {"filter": [{"term": {"connector_id": connector_id}}]}}
-        return list(await self._models.search(query, size=_SHOWN))
+        # ML Commons has mapped the field in both ways.
+        fields = ("connector_id", "connector_id.keyword")
+        query = {"bool": {"should": [{"term": {field: connector_id}} for field in fields], "minimum_should_match": 1}}
+        found = await self._models.search(query, size=_SHOWN)
+        return [model for model in found if model.value.connector_id == connector_id]
 
     async def _must_not_be_deployed(self, connector_id: str) -> None:
         users = [user.id for user in await self._users(connector_id) if user.value.model_state in _LOADED]

@@ -12,7 +12,15 @@ from aiohttp import web
 from bridge.domain.caller import CALLER
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName
-from bridge.domain.tensor import MLOutput, ModelTensor, TextDocsInput
+from bridge.domain.tensor import (
+    MLInput,
+    MLOutput,
+    ModelTensor,
+    ModelTensors,
+    RemoteInput,
+    TextDocsInput,
+    TextSimilarityInput,
+)
 from bridge.errors import InvalidRequest
 from bridge.models.spec import is_asymmetric
 from bridge.rest.answers import answer
@@ -20,6 +28,7 @@ from bridge.rest.body import parse_object, read_body
 from bridge.rest.services import services
 
 _TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
+_ACTIONS = ("PREDICT", "EXECUTE", "BATCH_PREDICT", "CANCEL_BATCH_PREDICT", "BATCH_PREDICT_STATUS")
 _KINDS = ("query", "passage")
 
 
@@ -28,7 +37,7 @@ async def predict(request: web.Request) -> web.Response:
     to = services(request)
     model_id = request.match_info["model_id"]
     stored = await to.predictor.model(model_id)
-    function = _function(request.match_info.get("algorithm"), stored.value)
+    function = _function(request.match_info.get("algorithm") or request.query.get("algorithm"), stored.value)
     raw = await read_body(request)
     if not raw:
         raise InvalidRequest("request body is required", kind="parse_exception")
@@ -46,11 +55,15 @@ def _function(algorithm: str | None, model: Model) -> FunctionName:
         raise InvalidRequest("Wrong function name") from error
 
 
-def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model) -> TextDocsInput:
+def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model) -> MLInput:
     """Read a predict body. Raises InvalidRequest with ML Commons' words."""
+    if function is FunctionName.REMOTE and model.algorithm is FunctionName.REMOTE:
+        return _remote(body)
     if function is FunctionName.TEXT_SIMILARITY:
         _require(body, "query_text", "No query text was provided")
         _require(body, "text_docs", "No text documents were provided")
+        if model.algorithm is FunctionName.REMOTE:
+            return TextSimilarityInput(query_text=_scalar(body["query_text"]), text_docs=_texts(body["text_docs"]))
     if function is FunctionName.QUESTION_ANSWERING:
         _require(body, "question", "Question is not provided")
         _require(body, "context", "Context is not provided")
@@ -66,6 +79,16 @@ def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model) -
         ),
         kind=_kind(body.get("parameters"), model),
     )
+
+
+def _remote(body: Mapping[str, Any]) -> RemoteInput:
+    """What is no parameter and no action is ignored, `text_docs` too: those need an algorithm in the path."""
+    parameters, action = body.get("parameters"), body.get("action_type")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise InvalidRequest("parameters must be an object")
+    if action is not None and str(action).upper() not in _ACTIONS:
+        raise InvalidRequest(f"Wrong Action Type of {action}")
+    return RemoteInput(parameters=parameters or {}, action_type=None if action is None else str(action))
 
 
 def _require(body: Mapping[str, Any], name: str, problem: str) -> None:
@@ -131,16 +154,20 @@ def _kind(parameters: Any, model: Model) -> str | None:
     return None
 
 
-def output_body(output: MLOutput, input: TextDocsInput) -> dict[str, Any]:
+def output_body(output: MLOutput, input: MLInput) -> dict[str, Any]:
     """The envelope of a predict answer; arrays stay arrays, the JSON writer prints them."""
-    return {"inference_results": [_result(result.output, input) for result in output.inference_results]}
+    return {"inference_results": [_result(result, input) for result in output.inference_results]}
 
 
-def _result(tensors: tuple[ModelTensor, ...], input: TextDocsInput) -> dict[str, Any]:
-    return {"output": [_tensor(tensor, input) for tensor in tensors]} if tensors else {}
+def _result(result: ModelTensors, input: MLInput) -> dict[str, Any]:
+    body: dict[str, Any] = {"output": [_tensor(tensor, input) for tensor in result.output]} if result.output else {}
+    if result.status_code is not None:
+        body["status_code"] = result.status_code
+    return body
 
 
-def _tensor(tensor: ModelTensor, input: TextDocsInput) -> dict[str, Any]:
+def _tensor(tensor: ModelTensor, input: MLInput) -> dict[str, Any]:
+    numbers, raw = (input.return_number, input.return_bytes) if isinstance(input, TextDocsInput) else (True, True)
     body: dict[str, Any] = {}
     if tensor.name is not None:
         body["name"] = tensor.name
@@ -148,9 +175,9 @@ def _tensor(tensor: ModelTensor, input: TextDocsInput) -> dict[str, Any]:
         body["data_type"] = tensor.data_type
     if tensor.shape is not None:
         body["shape"] = tensor.shape
-    if tensor.data is not None and input.return_number:
+    if tensor.data is not None and numbers:
         body["data"] = np.ascontiguousarray(tensor.data)
-    if tensor.byte_buffer is not None and input.return_bytes:
+    if tensor.byte_buffer is not None and raw:
         body["byte_buffer"] = {"array": base64.b64encode(tensor.byte_buffer).decode(), "order": "LITTLE_ENDIAN"}
     if tensor.result is not None:
         body["result"] = tensor.result
