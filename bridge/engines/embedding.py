@@ -11,8 +11,9 @@ import numpy as np
 
 from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, PoolingMode
 from bridge.domain.tensor import LocalInput, TextDocsInput
+from bridge.engines import safetensors
 from bridge.engines.devices import Device
-from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.faults import EngineFault, FaultCode, without_folders
 from bridge.engines.formats import open_session
 from bridge.engines.onnx import OnnxSession
 from bridge.engines.pooling import Floats, normalized, pool
@@ -88,15 +89,22 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
     if spec.function_name is not FunctionName.TEXT_EMBEDDING:
         raise EngineFault(FaultCode.UNSUPPORTED, f"local models of function {spec.function_name} are not supported")
     try:
+        spec = _complete(folder, spec)
         tokenizer = TextTokenizer(folder)
         session = open_session(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
     except (OSError, ValueError) as error:
-        raise EngineFault(FaultCode.LOAD_FAILED, str(error)) from None
+        raise EngineFault(FaultCode.LOAD_FAILED, without_folders(str(error))) from None
     try:
         return _warmed(spec, device, tokenizer, session)
     except EngineFault as fault:
         session.close()
         raise EngineFault(FaultCode.LOAD_FAILED, fault.reason) from None
+
+
+def _complete(folder: Path, spec: ModelSpec) -> ModelSpec:
+    if spec.model_format is ModelFormat.SAFETENSORS:
+        return safetensors.completed(folder, spec)
+    return replace(spec, pooling_mode=spec.pooling_mode or PoolingMode.MEAN)
 
 
 def _warmed(spec: ModelSpec, device: Device, tokenizer: TextTokenizer, session: Session) -> EmbeddingModel:
@@ -107,6 +115,8 @@ def _warmed(spec: ModelSpec, device: Device, tokenizer: TextTokenizer, session: 
         chosen, finish = _onnx_finish(outputs, spec)
         session.want([str(chosen.name)])
         outputs = [chosen]
+    elif spec.model_format is ModelFormat.SAFETENSORS:
+        finish = _folder_finish(spec)
     else:
         finish = _script_finish(spec)
     row = finish(outputs, inputs)[0]
@@ -147,6 +157,12 @@ def _script_finish(spec: ModelSpec) -> Finish:
     return lambda outputs, inputs: _pooled(outputs[0], inputs, spec, leading=True)
 
 
+def _folder_finish(spec: ModelSpec) -> Finish:
+    if spec.pooling_mode is PoolingMode.NONE:
+        return lambda outputs, inputs: _unpooled(outputs[0], inputs)
+    return lambda outputs, inputs: _pooled(outputs[0], inputs, spec, leading=False)
+
+
 def _pooled(hidden: Output, inputs: Inputs, spec: ModelSpec, *, leading: bool) -> list[Row]:
     array = np.asarray(hidden.array, dtype=np.float32)
     if array.ndim == 2:
@@ -156,7 +172,7 @@ def _pooled(hidden: Output, inputs: Inputs, spec: ModelSpec, *, leading: bool) -
             FaultCode.RUN_FAILED,
             f"output [{hidden.name}] has shape {list(array.shape)}; expected [texts, tokens, dimension]",
         )
-    return _rows(pool(spec.pooling_mode, array, inputs.attention_mask), spec, leading=leading)
+    return _rows(pool(spec.pooling_mode or PoolingMode.MEAN, array, inputs.attention_mask), spec, leading=leading)
 
 
 def _flat(array: Array) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from bridge.errors import EngineError
@@ -19,6 +20,14 @@ class FaultCode(StrEnum):
     RUN_FAILED = "run_failed"
     BAD_FRAME = "bad_frame"
     BAD_INPUT = "bad_input"
+
+
+_FOLDERS = re.compile(r"(?:[A-Za-z]:)?/[^\s:\"']+/")
+
+
+def without_folders(text: str) -> str:
+    """A library's message without folders of this machine."""
+    return _FOLDERS.sub("", text).strip()
 
 
 class EngineFault(EngineError):

@@ -8,6 +8,7 @@ from bridge.domain.names import ModelFormat
 from bridge.engines.devices import Device
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.engines.onnx import OnnxEngine
+from bridge.engines.safetensors import SafetensorsEngine
 from bridge.engines.session import ModelSpec, Session
 from bridge.engines.torchscript import TorchScriptEngine
 
@@ -16,6 +17,8 @@ def open_session(folder: Path, *, device: Device, spec: ModelSpec, allow_torchsc
     """Open the model in `folder`. Raises EngineFault(LOAD_FAILED or UNSUPPORTED), OSError, ValueError."""
     if spec.model_format is ModelFormat.ONNX:
         return OnnxEngine().load(folder, device=device, spec=spec)
+    if spec.model_format is ModelFormat.SAFETENSORS:
+        return SafetensorsEngine().load(folder, device=device, spec=spec)
     if not allow_torchscript:
         raise EngineFault(FaultCode.UNSUPPORTED, "TorchScript models are not allowed on this node")
     return TorchScriptEngine().load(folder, device=device, spec=spec)

@@ -25,6 +25,7 @@ _POOLING_NAMES = {
     "weightedmean": "WEIGHTED_MEAN",
 }
 """Newer folders name the mode in one key, `pooling_mode`."""
+_LOGARITHMS = {"relu": 1, "log1p_relu": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,31 @@ def read(path: Path) -> HuggingFaceFolder:
         query_prefix=prompts.get("query") or None,
         passage_prefix=prompts.get("passage") or prompts.get("document") or None,
     )
+
+
+@dataclass(frozen=True)
+class Splade:
+    """How a sparse encoder's logits become weights: `logarithms` times log(1 + x) of what is positive, then the largest
+    over the tokens, or with `total` the sum.
+    """
+
+    logarithms: int = 1
+    total: bool = False
+
+
+def splade_of(path: Path) -> Splade:
+    """What sentence-transformers' SpladePooling module says; the usual way when there is none.
+
+    Raises ValueError for an activation that it does not have.
+    """
+    module = next((m for m in _modules(path) if _kind(m) == "SpladePooling"), None)
+    if module is None:
+        return Splade()
+    config = _json(path / str(module.get("path", "")) / "config.json")
+    activation = str(config.get("activation_function", "relu"))
+    if activation not in _LOGARITHMS:
+        raise ValueError(f"unknown activation_function [{activation}] of SpladePooling")
+    return Splade(_LOGARITHMS[activation], config.get("pooling_strategy", "max") == "sum")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from bridge.domain.names import FunctionName
 from bridge.domain.tensor import LocalInput
 from bridge.engines import answering, embedding, similarity, sparse
 from bridge.engines.devices import Device
-from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.faults import EngineFault, FaultCode, without_folders
 from bridge.engines.session import Encoded, ModelSpec, Output, Said, Text
 
 
@@ -64,7 +64,7 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
     try:
         return loader(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
     except (OSError, ValueError) as error:
-        raise EngineFault(FaultCode.LOAD_FAILED, str(error)) from None
+        raise EngineFault(FaultCode.LOAD_FAILED, without_folders(str(error))) from None
     except EngineFault as fault:
         code = fault.code if fault.code is FaultCode.UNSUPPORTED else FaultCode.LOAD_FAILED
         raise EngineFault(code, fault.reason) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import statistics
 import threading
 import time
@@ -16,7 +15,7 @@ import numpy as np
 
 from bridge.engines import devices, memory
 from bridge.engines.devices import Device
-from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.faults import EngineFault, FaultCode, without_folders
 from bridge.engines.session import Array, Inputs, ModelSpec, Output, model_file
 
 LONE_THREADS = 4
@@ -32,7 +31,6 @@ _INPUT_MAKERS: dict[str, Callable[[Inputs], Array]] = {
 }
 _ALIASES = {"segment_ids": "token_type_ids", "input_mask": "attention_mask"}
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32, "tensor(bool)": np.bool_}
-_PATHS = re.compile(r"(?:[A-Za-z]:)?/[^\s:\"']+/")
 
 
 def providers() -> list[str] | None:
@@ -50,8 +48,7 @@ def cuda_works() -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The library's message without folders of this machine."""
-    return _PATHS.sub("", str(error)).strip() or type(error).__name__
+    return without_folders(str(error)) or type(error).__name__
 
 
 class Pace:

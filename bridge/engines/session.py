@@ -22,7 +22,8 @@ Ints = NDArray[np.int64]
 class ModelSpec:
     """What the model's document says about how to run it.
 
-    `pooling_mode` defaults to MEAN as in ML Commons; prefixes are put before the text as they are, no space added.
+    `pooling_mode` None is MEAN and `normalize_result` None is no, as in ML Commons, or what a SAFETENSORS folder says.
+    Prefixes are put before the text as they are, no space added.
     """
 
     function_name: FunctionName = FunctionName.TEXT_EMBEDDING
@@ -30,8 +31,8 @@ class ModelSpec:
     model_type: str | None = None
     framework_type: FrameworkType = FrameworkType.SENTENCE_TRANSFORMERS
     embedding_dimension: int | None = None
-    pooling_mode: PoolingMode = PoolingMode.MEAN
-    normalize_result: bool = False
+    pooling_mode: PoolingMode | None = None
+    normalize_result: bool | None = None
     query_prefix: str | None = None
     passage_prefix: str | None = None
 

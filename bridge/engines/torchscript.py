@@ -1,20 +1,18 @@
-"""TorchScript files by torch; the only module of the inference process that imports it."""
+"""TorchScript files by torch."""
 
 from __future__ import annotations
 
-import re
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bridge.domain.names import FrameworkType, FunctionName
 from bridge.engines import devices
 from bridge.engines.devices import Device
-from bridge.engines.faults import EngineFault, FaultCode
+from bridge.engines.faults import EngineFault, FaultCode, without_folders
 from bridge.engines.session import Inputs, ModelSpec, Output, model_file
-
-_PATHS = re.compile(r"(?:[A-Za-z]:)?/[^\s:\"']+/")
 
 
 def cuda_works() -> bool | None:
@@ -24,6 +22,18 @@ def cuda_works() -> bool | None:
     except ImportError:
         return None
     return bool(torch.cuda.is_available())
+
+
+@contextlib.contextmanager
+def run_threads(torch: Any, lone: bool) -> Iterator[None]:
+    """One thread for a run, as each of the crew's has a core; several for a run that has the machine to itself."""
+    if lone:
+        torch.set_num_threads(min(devices.cores(), 4))
+    try:
+        yield
+    finally:
+        if lone:
+            torch.set_num_threads(1)
 
 
 def java_map_order(names: Sequence[str]) -> list[str]:
@@ -46,7 +56,7 @@ def _java_hash(name: str) -> int:
 
 def _reason(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return _PATHS.sub("", lines[-1] if "Traceback" in str(error) else " ".join(lines[:3])).strip()
+    return without_folders(lines[-1] if "Traceback" in str(error) else " ".join(lines[:3]))
 
 
 class TorchScriptEngine:
@@ -94,16 +104,11 @@ class TorchScriptSession:
         """Run one batch; outputs of a dict keep their names, others have none. Raises EngineFault(RUN_FAILED)."""
         import torch
 
-        if lone:
-            torch.set_num_threads(min(devices.cores(), 4))
-        try:
-            with torch.inference_mode():
+        with run_threads(torch, lone), torch.inference_mode():
+            try:
                 return _outputs(self._call(torch, inputs))
-        except Exception as error:  # anything the model's own code raises
-            raise EngineFault(FaultCode.RUN_FAILED, _reason(error)) from None
-        finally:
-            if lone:
-                torch.set_num_threads(1)
+            except Exception as error:  # anything the model's own code raises
+                raise EngineFault(FaultCode.RUN_FAILED, _reason(error)) from None
 
     def close(self) -> None:
         """Free the weights."""

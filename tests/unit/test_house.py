@@ -23,7 +23,7 @@ HOMES_ALLOWED = {"Dockerfile": "/" + "root/.cache/pip"}
 UNFINISHED = re.compile(r"\b(TO" + "DO|FIX" + "ME|X" + r"XX)\b|raise NotImplemented" + "Error")
 # torch: docs/decisions/0011; boto3: downloading models and signing the bridge's own requests are layers apart.
 OWNERS = {
-    "torch": {"bridge/engines/torchscript.py", "bridge/engines/export.py"},
+    "torch": {"bridge/engines/torchscript.py", "bridge/engines/safetensors.py", "bridge/engines/export.py"},
     "onnxruntime": {"bridge/engines/onnx.py"},
     "boto3": {"bridge/models/s3.py", "bridge/store/aws.py"},
 }

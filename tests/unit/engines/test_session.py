@@ -17,8 +17,8 @@ SPECS = st.builds(
     model_type=st.none() | st.text(min_size=1),
     framework_type=st.sampled_from(FrameworkType),
     embedding_dimension=st.none() | st.integers(1, 4096),
-    pooling_mode=st.sampled_from(PoolingMode),
-    normalize_result=st.booleans(),
+    pooling_mode=st.none() | st.sampled_from(PoolingMode),
+    normalize_result=st.none() | st.booleans(),
     query_prefix=st.none() | st.text(),
     passage_prefix=st.none() | st.text(),
 )
@@ -31,8 +31,8 @@ def test_a_spec_survives_its_dict(spec):
 
 def test_a_model_config_is_read_in_any_case_with_what_it_does_not_know():
     spec = ModelSpec.from_dict({"pooling_mode": "cls", "framework_type": "sentence_transformers", "all_config": "{}"})
-    assert spec.pooling_mode is PoolingMode.CLS and spec.normalize_result is False
-    assert ModelSpec.from_dict({}).pooling_mode is PoolingMode.MEAN
+    assert spec.pooling_mode is PoolingMode.CLS and spec.normalize_result is None
+    assert ModelSpec.from_dict({}).pooling_mode is None
     with pytest.raises(ValueError, match="WEIRD"):
         ModelSpec.from_dict({"pooling_mode": "weird"})
 
