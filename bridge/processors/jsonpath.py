@@ -8,16 +8,16 @@ optional.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Protocol
 
 from jsonpath_ng.jsonpath import Child, DatumInContext, Descendants, Index, JSONPath, Root, Wildcard
 
 from bridge.errors import InvalidRequest
 from bridge.processors.jsonpath_filter import ABSENT, Operand, filter_of, invalid
-from bridge.processors.jsonpath_nodes import FUNCTIONS, Call, Filtered, Member, Members, Predicate, Range
+from bridge.processors.jsonpath_nodes import FUNCTIONS, Call, Filtered, FilteredBelow, Member, Members, Predicate, Range
 from bridge.wire import loads_exact
 
 REMEMBERED = 2048
@@ -29,9 +29,16 @@ _QUOTED = re.compile(
 )
 _ONE_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _PLACES = re.compile(r"\[\s*(-?\d+(?:\s*,\s*-?\d+)*)\s*\]")
-_RANGE = re.compile(r"\[\s*(-?\d+)?\s*:\s*(-?\d+)?\s*\]")
+_RANGE = re.compile(r"\[\s*(-?\d+)?\s*:\s*(-?\d+)?\s*(?::[-\d:]*)?\]")
 _EVERY = re.compile(r"\[\s*\*\s*\]")
 _FILTER = re.compile(r"\[\s*\?\s*\(")
+_COUNTING = ("length", "size")
+
+
+class _Argument(Protocol):
+    """An argument of a function; with `strict` a path that leads nowhere raises PathNotFound."""
+
+    def __call__(self, root: Any, *, strict: bool) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class _Where:
 @dataclass(frozen=True)
 class _Function:
     name: str
-    arguments: tuple[Callable[[Any], list[Any]], ...]
+    arguments: tuple[_Argument, ...]
 
 
 _Step = _Names | _Places | _Between | _Every | _Deep | _Where | _Function
@@ -97,10 +104,11 @@ class Path:
         With `nulls` an absent member at the end of the path counts as null, so that an indefinite path gives one null
         for each object that lacks it. Raises InvalidRequest where a function can't be applied.
         """
-        found = [datum.value for datum in (self._lenient if nulls else self._strict).find(document)]
-        if self.definite:
-            return found[-1] if found else None
-        return found
+        try:
+            found = [datum.value for datum in (self._lenient if nulls else self._strict).find(document)]
+        except PathNotFound:
+            return None
+        return (found[-1] if found else None) if self.definite else found
 
     def require(self, document: Any) -> Any:
         """The value; null is one. Raises PathNotFound, also where what an indefinite path starts from is missing."""
@@ -144,7 +152,10 @@ def _put(datum: DatumInContext, value: Any) -> None:
 @lru_cache(maxsize=REMEMBERED)
 def path_of(text: str) -> Path:
     """Compile a path. Raises InvalidRequest of type invalid_path_exception (the real server answers 500)."""
-    return Path(text, _Grammar(text).steps())
+    try:
+        return Path(text, _Grammar(text).steps())
+    except RecursionError:
+        raise invalid("Path is nested too deeply") from None
 
 
 def _definite(steps: Sequence[_Step]) -> bool:
@@ -174,7 +185,7 @@ def _inverted(steps: Sequence[_Step]) -> bool:
 def _tree(steps: Sequence[_Step], *, defaults: bool) -> JSONPath:
     last_step = steps[-1] if steps else None
     if isinstance(last_step, _Function) and _inverted(steps):
-        below = _tree(steps[:-1], defaults=defaults)
+        below = _tree([*steps[:-1], *([_Every()] if last_step.name in _COUNTING else [])], defaults=False)
         return Call(last_step.name, [lambda root: [datum.value for datum in below.find(root)]])
     found: JSONPath = Root()
     deep = False
@@ -183,13 +194,13 @@ def _tree(steps: Sequence[_Step], *, defaults: bool) -> JSONPath:
             deep = True
             continue
         last = at == len(steps) - 1
-        node = _node(step, last=last, default=defaults and last)
+        node = _node(step, last=last, default=defaults and last, deep=deep)
         found = Descendants(found, node) if deep else Child(found, node)
         deep = False
     return found
 
 
-def _node(step: _Step, *, last: bool, default: bool) -> JSONPath:
+def _node(step: _Step, *, last: bool, default: bool, deep: bool) -> JSONPath:
     match step:
         case _Names((name,)):
             node: JSONPath = Member(name, default=default)
@@ -200,9 +211,9 @@ def _node(step: _Step, *, last: bool, default: bool) -> JSONPath:
         case _Between(start, stop):
             node = Range(start, stop)
         case _Where(predicate):
-            node = Filtered(predicate)
+            node = FilteredBelow(predicate) if deep else Filtered(predicate)
         case _Function(name, arguments):
-            node = Call(name, arguments)
+            node = Call(name, [partial(argument, strict=not default) for argument in arguments])
         case _:
             node = Wildcard()
     return node
@@ -217,7 +228,7 @@ class _Grammar:
             raise invalid("json can not be null or empty")
         if stripped.endswith("."):
             raise invalid("Path must not end with a '.' or '..'")
-        self._text = stripped if stripped[0] in "$@" else "$." + stripped
+        self._text = stripped if stripped[0] in "$@" else "$." + text.rstrip()
         self._at = 1
 
     def steps(self) -> tuple[_Step, ...]:
@@ -303,7 +314,7 @@ class _Grammar:
         self._at = end + 1
         if name not in FUNCTIONS:
             raise invalid(f"Function with name: {name} does not exist.")
-        return _Function(name, tuple(_argument(text) for text in _split(self._text[start:end])))
+        return _Function(name, tuple(_argument(name, text) for text in _split(self._text[start:end])))
 
 
 def _quoted(found: re.Match[str]) -> _Step:
@@ -351,17 +362,13 @@ def _split(arguments: str) -> list[str]:
     return [argument.strip() for argument in [*found, last] if argument.strip()]
 
 
-def _argument(text: str) -> Callable[[Any], list[Any]]:
+def _argument(function: str, text: str) -> _Argument:
     if text[0] in "$@":
-        path = path_of("$" + text[1:])
-
-        def read(root: Any) -> list[Any]:
-            value = path.read(root)
-            return value if isinstance(value, list) else [value]
-
-        return read
+        # The length of what a path finds is the number of its children.
+        path = path_of("$" + text[1:] + ("[*]" if function in _COUNTING else ""))
+        return lambda root, *, strict: path.require(root) if strict else path.read(root)
     try:
         value = loads_exact(text)
     except InvalidRequest as error:
         raise invalid(f"Could not parse the argument {text}") from error
-    return lambda root: [value]
+    return lambda root, *, strict: value

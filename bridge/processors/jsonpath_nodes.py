@@ -94,33 +94,52 @@ class Filtered(JSONPath):
         return [found for at in chosen for found in Index(at).find(datum)]
 
 
-class Call(JSONPath):
-    """A function at the end of a path. Arguments are functions of the root that give the values to append."""
+class FilteredBelow(JSONPath):
+    """`..[?(...)]`, at each place of the walk: an object that the predicate accepts, or the elements of a list that it
+    accepts as a whole; the walk comes by the other elements anyway."""
 
-    def __init__(self, name: str, arguments: Sequence[Callable[[Any], list[Any]]]) -> None:
+    def __init__(self, predicate: Predicate) -> None:
+        self.predicate = predicate
+
+    def find(self, data: Any) -> list[DatumInContext]:
+        datum = DatumInContext.wrap(data)
+        root = Root().find(datum)[0].value
+        fits = isinstance(datum.value, list | dict) and self.predicate(datum.value, root)
+        return Filtered(self.predicate).find(datum) if fits else []
+
+
+class Call(JSONPath):
+    """A function at the end of a path. Arguments are functions of the root."""
+
+    def __init__(self, name: str, arguments: Sequence[Callable[[Any], Any]]) -> None:
         self.name = name
         self.arguments = tuple(arguments)
 
     def find(self, data: Any) -> list[DatumInContext]:
         datum = DatumInContext.wrap(data)
         root = Root().find(datum)[0].value
-        given = [value for argument in self.arguments for value in argument(root)]
+        given = [argument(root) for argument in self.arguments]
         return [DatumInContext(FUNCTIONS[self.name](datum.value, given), path=self, context=datum)]
+
+
+def _flat(given: Sequence[Any]) -> list[Any]:
+    return [value for one in given for value in (one if isinstance(one, list) else [one])]
 
 
 def _length(model: Any, given: list[Any]) -> Any:
     if given:
-        return len(given)
+        return len(given[0]) if isinstance(given[0], list) else None
     return len(model) if isinstance(model, list | dict) else None
 
 
 def _concat(model: Any, given: list[Any]) -> str:
     own = [value for value in model if isinstance(value, str)] if isinstance(model, list) else []
-    return "".join([*own, *(value if isinstance(value, str) else str(value) for value in given if value is not None)])
+    more = (value if isinstance(value, str) else str(value) for value in _flat(given) if value is not None)
+    return "".join([*own, *more])
 
 
 def _numbers(model: Any, given: list[Any]) -> list[float]:
-    values = [*(model if isinstance(model, list) else []), *given]
+    values = [*(model if isinstance(model, list) else []), *_flat(given)]
     numbers = [float(value) for value in values if is_number(value)]
     if not numbers:
         raise InvalidRequest(
@@ -131,8 +150,9 @@ def _numbers(model: Any, given: list[Any]) -> list[float]:
 
 def _deviation(model: Any, given: list[Any]) -> float:
     numbers = _numbers(model, given)
-    mean = sum(numbers) / len(numbers)
-    return math.sqrt(sum((number - mean) ** 2 for number in numbers) / len(numbers))
+    count = len(numbers)
+    # In this order, so that the last digit is Jayway's.
+    return math.sqrt(sum(number * number for number in numbers) / count - sum(numbers) ** 2 / count / count)
 
 
 def _element(model: Any, at: int) -> Any:
@@ -164,6 +184,6 @@ FUNCTIONS: dict[str, Callable[[Any, list[Any]], Any]] = {
     "first": lambda model, given: _element(model, 0),
     "last": lambda model, given: _element(model, -1),
     "index": lambda model, given: _element(model, _place(given)),
-    "append": lambda model, given: [*model, *given] if isinstance(model, list) else model,
+    "append": lambda model, given: [*model, *_flat(given)] if isinstance(model, list) else model,
 }
 """What a path may end in; each takes the value before it and its arguments."""
