@@ -43,11 +43,12 @@ class PipelineCache:
         services: IngestServices,
         lanes: LanePublisher | None = None,
         *,
+        search: SearchServices | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
         self._documents = documents
         self.services = services
-        self.search_services = SearchServices(predictor=services.predictor)
+        self.search_services = search or SearchServices(predictor=services.predictor)
         self._lanes = lanes
         self._seconds = refresh_seconds
         self._known: dict[str, IngestPipeline] = {}

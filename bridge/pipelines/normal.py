@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bridge.pipelines.query_tree import NEURAL, QueryTree
 from bridge.pipelines.split import Processor, elements_of
+from bridge.pipelines.template_query import KIND as TEMPLATE
 from bridge.processors.search import Json
 
 OUR_EXT = ("ml_inference", "rerank", "generative_qa_parameters")
@@ -22,7 +24,7 @@ _HELD_BACK = ("pit", "slice", "ext")
 _ASIDE = ("search_pipeline", "verbose_pipeline")
 _PROBE: Processor = ("oversample", {"sample_factor": 1})
 _WRAPPED = "bridge:wrapped"
-_CLAUSE = "bridge:neural:"
+_CLAUSE = "bridge:clause:"
 _SAME = {"aggs": "aggregations"}
 
 
@@ -45,7 +47,9 @@ class Question:
 
     def body(self, *, plain: bool = False) -> Json:
         """The body to send; `plain` asks for the errors in the source as the cluster words them for the client."""
-        hidden = QueryTree(self._hide).body(dict(self._source))
+        hidden = dict(self._source)
+        for kind in (NEURAL, TEMPLATE):
+            hidden = QueryTree(partial(self._hide, kind), kind).body(hidden)
         found = {key: value for key, value in hidden.items() if key not in (*_HELD_BACK, *_ASIDE)}
         ext = sendable_ext(self._source.get("ext"))
         if ext is not None:
@@ -78,8 +82,9 @@ class Question:
             found.append({**entry, **shown})
         return found
 
-    def _hide(self, value: Any, _: QueryTree) -> Any:
-        self._clauses.append(value)
+    def _hide(self, kind: str, value: Any, _: QueryTree) -> Any:
+        """No plain cluster knows the one kind; the other would be filled from a context that is not there."""
+        self._clauses.append({kind: _neural(value) if kind == NEURAL else value})
         return {"match_none": {"_name": f"{_CLAUSE}{len(self._clauses) - 1}"}}
 
     def _shown(self, source: Mapping[str, Any]) -> Json:
@@ -98,7 +103,7 @@ class Question:
         hidden = node.get("match_none")
         name = hidden.get("_name") if isinstance(hidden, Mapping) else None
         if isinstance(name, str) and name.startswith(_CLAUSE):
-            return {NEURAL: _neural(self._clauses[int(name.removeprefix(_CLAUSE))])}
+            return self._clauses[int(name.removeprefix(_CLAUSE))]
         return {key: self._visible(value) for key, value in node.items()}
 
 

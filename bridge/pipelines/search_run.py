@@ -126,6 +126,7 @@ class SearchRun:
         for step in self.pipeline.results:
             started = time.monotonic()
             hits = _hits(response)
+            self.context.ignore_failure = step.ignore_failure and self.verbose is None
             try:
                 response = await step.processor.process(response, self.context)
             except BridgeError as error:

@@ -1,0 +1,99 @@
+"""What a search's URL says, which pipeline its indices agree on, and whose point in time it names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.errors import InvalidRequest
+from bridge.proxy.slow.pit import indices_of
+from bridge.proxy.slow.search_defaults import SearchDefaults, agreed
+from bridge.proxy.slow.search_parameters import Parameters, seconds
+
+PIT = (
+    "g-O6QQEIcHJvY3NfaWEWYjktejVUUXZUZkNKaWF1TTNIS2o2dwAWd3Q2T3o1UkpRMjJsd2d0VVFfS0F1dwAAAAAAAAABPhZ6UXVrMzlISlFGQ2tp"
+    "LVZEcHNyY0JnARZiOS16NVRRdlRmQ0ppYXVNM0hLajZ3AAA="
+)
+
+
+def test_the_target_for_the_cluster_loses_what_the_body_says() -> None:
+    read = Parameters.of(
+        "/a%2Cb/_search?q=x%20y&df=t&size=3&search_pipeline=p&filter_path=a&routing=r&pretty&_source=n"
+    )
+    assert (read.pipeline, read.source_keys, read.verbose) == ("p", ["_source", "size"], False)
+    assert read.with_query({"size": 1}) == {
+        "size": 1,
+        "query": {"query_string": {"query": "x y", "default_field": "t"}},
+    }
+    kept = read.upstream(folded=False, shaped=False)
+    assert kept == "/a%2Cb/_search?size=3&filter_path=a&routing=r&pretty=&_source=n"
+    assert read.upstream(folded=True, shaped=True) == "/a%2Cb/_search?routing=r"
+    assert read.source_query() == "size=3&_source=n"
+    assert Parameters.of("/_search").upstream(folded=True, shaped=True) == "/_search"
+    assert Parameters.of("/_search?a=1;verbose_pipeline").verbose
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("5s", 5.0), ("100ms", 0.1), ("2m", 120.0), ("-1", None), ("0s", None), ("x", None), ("5", None), (5, None)],
+)
+def test_times_are_read(value: Any, expected: float | None) -> None:
+    assert seconds(value) == expected
+
+
+def test_the_shortest_time_counts() -> None:
+    assert Parameters.of("/_search?timeout=5s&cancel_after_time_interval=2s").seconds({"timeout": "3s"}) == 2.0
+    assert Parameters.of("/_search").seconds({"timeout": "3s"}) == 3.0
+    assert Parameters.of("/_search").seconds({}) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [(["p", None, "p"], "p"), (["p", "q"], None), (["p", "q", "p"], None), (["p", "_none"], "p"), ([None], None),
+     ([], None)],
+)  # fmt: skip
+def test_indices_agree_or_have_none(settings: list[Any], expected: str | None) -> None:
+    assert agreed(settings) == expected
+
+
+class Asking:
+    """Answers settings, and counts."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    async def get(self, method: str, path: str, params: Any, headers: Any) -> tuple[int, Any]:
+        self.asked.append((path, dict(params)))
+        return 200, {"a": {"settings": {"index.search.default_pipeline": "p"}}}
+
+
+async def test_defaults_are_remembered_for_a_while_and_forgotten_when_told() -> None:
+    now, asking = [0.0], Asking()
+    defaults = SearchDefaults(asking, stale_seconds=5, clock=lambda: now[0])  # type: ignore[arg-type]
+    for _ in range(2):
+        assert await defaults.of("a,other:b,<x-{now/d}>", {}, {}) == "p"
+    assert [path for path, _ in asking.asked] == ["/a,%3Cx-%7Bnow%2Fd%7D%3E/_settings/index.search.default_pipeline"]
+    await defaults.of("a,<x-{now/d}>", {"ignore_unavailable": "true"}, {})
+    assert asking.asked[-1][1]["ignore_unavailable"] == "true"
+    assert await defaults.of("other:b", {}, {}) is None
+    now[0] = 6.0
+    await defaults.of("a,<x-{now/d}>", {}, {})
+    defaults.clear()
+    await defaults.of("a,<x-{now/d}>", {}, {})
+    assert len(asking.asked) == 4
+
+
+def test_a_point_in_time_names_its_indices() -> None:
+    assert indices_of(PIT) == ["procs_ia"]
+    assert indices_of(PIT.rstrip("=")) == ["procs_ia"]
+
+
+@given(text=st.text(max_size=80))
+def test_other_texts_are_no_point_in_time(text: str) -> None:
+    try:
+        assert isinstance(indices_of(text), list)
+    except InvalidRequest:
+        return
