@@ -19,6 +19,7 @@ from bridge.connectors.http_call import HttpCaller
 from bridge.connectors.remote import RemoteInference
 from bridge.connectors.secret_box import SecretBox, key_file, read_keys
 from bridge.domain.cluster_settings import ClusterSettings
+from bridge.domain.names import FunctionName
 from bridge.domain.node import Node as NodeDocument
 from bridge.errors import Unavailable
 from bridge.models.download import Downloader, DownloadLimits
@@ -28,6 +29,7 @@ from bridge.models.remote_register import RemoteRegistration
 from bridge.models.runtime import ModelRuntime
 from bridge.pipelines.cache import PipelineCache
 from bridge.processors.ingest import IngestServices
+from bridge.processors.search import SearchServices
 from bridge.proxy.front.table import LaneTable
 from bridge.proxy.slow.resolve import Resolver
 from bridge.proxy.slow.routes import add_routes as add_slow_routes
@@ -141,7 +143,12 @@ class Proxy:
     def __init__(self, settings: Settings, ground: Ground, models: ModelRuntime, run_dir: Path) -> None:
         self.upstream = Upstream(settings.cluster_urls, tls=cluster_config(settings, own=False).tls())
         self.lanes = LaneTable(run_dir)
-        self.pipelines = PipelineCache(ground.stores.pipelines, IngestServices(predictor=models.predictor), self.lanes)
+        self.pipelines = PipelineCache(
+            ground.stores.pipelines,
+            IngestServices(predictor=models.predictor),
+            self.lanes,
+            search=SearchServices(predictor=models.predictor, function=_functions(models)),
+        )
         self.services = SlowServices(
             upstream=self.upstream,
             pipelines=self.pipelines,
@@ -155,6 +162,13 @@ class Proxy:
         """Close the connections to the cluster."""
         await self.upstream.close()
         self.lanes.close()
+
+
+def _functions(models: ModelRuntime) -> Callable[[str], Awaitable[FunctionName]]:
+    async def function(model_id: str) -> FunctionName:
+        return (await models.predictor.model(model_id)).value.algorithm
+
+    return function
 
 
 def _lookup(cluster: Cluster) -> Callable[[str, str], Awaitable[tuple[int, Any]]]:
@@ -227,6 +241,8 @@ class Bridge:
             uploads=self.models.uploads,
             update=self.models.update,
             controllers=self.models.controllers,
+            reports=self.models.reports,
+            profiles=self.models.profiles,
             predictor=self.models.predictor,
             connectors=self.ground.connectors,
             remote=self.remote,
