@@ -1,4 +1,4 @@
-"""The command line: `bridge serve`, `init`, `doctor`, `pack`."""
+"""The command line: `bridge serve`, `init`, `doctor`, `pack`, `model`, `task`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _COMMANDS = {
     "init": "bridge.cli.init",
     "doctor": "bridge.cli.doctor",
     "pack": "bridge.cli.pack",
+    "model": "bridge.cli.model",
+    "task": "bridge.cli.task",
 }
 
 
