@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -112,7 +113,6 @@ class BridgeClient:
 
         Raises Refused for an error answer, Unreachable when there is none.
         """
-        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         tries = AsyncRetrying(
             stop=stop_after_attempt(TRIES),
             wait=wait_random_exponential(multiplier=0.5, max=10),
@@ -121,16 +121,15 @@ class BridgeClient:
         try:
             async for attempt in tries:
                 with attempt:
-                    return await self._once(method, path, body, kind, repeat)
+                    return await self._once(method, path, body, repeat)
         except RetryError as failed:
             raise Unreachable(f"{self._to.url}: {failed.last_attempt.exception()}") from None
         raise AssertionError("a retry loop ends by returning or raising")
 
-    async def _once(self, method: str, path: str, body: Any, kind: str, repeat: bool) -> Any:
-        data = aiohttp.BytesPayload(body, content_type=kind) if isinstance(body, bytes) else None
-        given: dict[str, Any] = {"data": data} if data is not None else {}
-        if body is not None and data is None:
-            given = {"json": body}
+    async def _once(self, method: str, path: str, body: Any, repeat: bool) -> Any:
+        given: dict[str, Any] = {} if body is None else {"json": body}
+        if isinstance(body, bytes):
+            given = {"data": io.BytesIO(body), "headers": {"Content-Type": "application/octet-stream"}}
         try:
             async with self._session.request(method, f"{self._to.url}{ML}{path}", **given) as answer:
                 raw = await answer.read()
