@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.connectors.definition import asks_for_access, parse_changes, parse_create
+from bridge.connectors.definition import asks_for_access, parse_changes, parse_create, parse_inside
 from bridge.connectors.secret_box import SecretBox
 from bridge.connectors.template import Values, fill_url
 from bridge.domain.caller import Caller
@@ -111,7 +111,7 @@ class Connectors:
 
     def made(self, body: Mapping[str, Any], owner_id: str) -> dict[str, Any]:
         """A connector for inside of the model document `owner_id`. Raises InvalidRequest."""
-        value = replace(self._sealed(parse_create(body), owner_id), created_time=None, last_updated_time=None)
+        value = replace(self._sealed(parse_inside(body), owner_id), created_time=None, last_updated_time=None)
         self._check_urls(value)
         return to_document(value)
 
@@ -162,7 +162,7 @@ class Connectors:
         return Ready(id=owner_id, connector=connector, credential=self._box.open(connector.credential or {}, owner_id))
 
     def _sealed(self, connector: Connector, owner_id: str) -> Connector:
-        sealed = self._box.seal(connector.credential or {}, owner_id)
+        sealed = self._box.seal(connector.credential, owner_id) if connector.credential else None
         return replace(connector, credential=sealed, created_time=_now(), last_updated_time=_now())
 
     def _check_urls(self, connector: Connector) -> None:

@@ -50,6 +50,22 @@ def parse_create(body: Mapping[str, Any]) -> Connector:
     return Connector(**{"parameters": {}, **parsed})
 
 
+def parse_inside(body: Mapping[str, Any]) -> Connector:
+    """A connector for inside of a model's document, which needs less. Raises InvalidRequest."""
+    parsed = parse_fields(body)
+    protocol = parsed.get("protocol")
+    if protocol is None:
+        raise InvalidRequest("connector protocol is null")
+    if protocol not in _PROTOCOLS:
+        raise InvalidRequest(f"Can't find class for type {protocol}")
+    _check_protocol(protocol, parsed)
+    if not parsed.get("actions"):
+        raise InvalidRequest("Connector endpoint is required when creating a remote model without connector id!")
+    _check_text("name", parsed.get("name"))
+    _check_text("description", parsed.get("description"))
+    return Connector(**parsed)
+
+
 def parse_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that a body gives, as a Connector has them; others are skipped. Raises InvalidRequest."""
     fields: dict[str, Any] = {}

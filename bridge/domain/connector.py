@@ -11,10 +11,11 @@ class Connector:
     """A connector's document, fields in the order in which ML Commons prints them.
 
     `parameters` are texts (objects as JSON text), `credential` values are encrypted; `actions` and `client_config` are
-    the JSON objects they are on the wire. Inside a model document the same object stands under `connector`.
+    the JSON objects they are on the wire. Inside a model document the same object stands under `connector`, where it may
+    lack a name.
     """
 
-    name: str
+    name: str | None = None
     version: str | None = None
     description: str | None = None
     protocol: str | None = None
