@@ -86,11 +86,13 @@ class DiskLimit:
         folder: Path,
         settings: CurrentSettings,
         *,
+        opened: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         free: Callable[[Path], int] | None = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
+        self._opened = opened
         self._clock = clock
         self._free = free or _free
         self._seen: tuple[float, int] | None = None
@@ -104,6 +106,8 @@ class DiskLimit:
         if self._seen is None or now - self._seen[0] >= _LOOK_SECONDS:
             self._seen = (now, await asyncio.to_thread(self._free, self._folder))
         if self._seen[1] < least:
+            if self._opened is not None:
+                self._opened()
             raise TooManyRequests(
                 "Disk Circuit Breaker is open, please check your resources!",
                 kind="circuit_breaking_exception",

@@ -27,10 +27,12 @@ from bridge.models.interface import InterfaceGuard
 from bridge.models.known import KnownModels
 from bridge.models.limits import DiskLimit, RateLimits
 from bridge.models.node import LEASE_SECONDS, LiveNodes, NodePulse
+from bridge.models.node_reports import NodeReports
 from bridge.models.oversight import INTERVAL_SECONDS, Oversight
 from bridge.models.peers import Peers
 from bridge.models.predictor import RemoteModels
 from bridge.models.pretrained import ModelRepository
+from bridge.models.profile import Profiles
 from bridge.models.reconcile import Reconciler
 from bridge.models.register_task import RegisterTask
 from bridge.models.removal import ModelRemoval
@@ -111,13 +113,7 @@ class ModelRuntime:
             watch=self.known.note,
             interval=interval,
         )
-        self.statistics = Statistics(self.settings)
-        self.controllers = Controllers(
-            stores.controllers, stores.models, settings=self.settings, access=self.access, known=self.known
-        )
-        self.interface = InterfaceGuard()
-        rates = RateLimits(self.controllers, lambda: self.live.known)
-        self._guards = (self.access, rates, self.interface, DiskLimit(data_dir, self.settings))
+        self._count_and_guard(stores, node_id, data_dir)
         self.reconciler = self._reconciler(stores, inference)
         self.deployer = Deployer(
             models=stores.models,
@@ -129,6 +125,18 @@ class ModelRuntime:
         )
         self.predictor = self._predictor(inference, auto_deploy_local, remote)
         self.handlers = self._handlers(stores, chunks, downloader, deploy_seconds)
+
+    def _count_and_guard(self, stores: Stores, node_id: str, data_dir: Path) -> None:
+        self.statistics = Statistics(self.settings)
+        self.controllers = Controllers(
+            stores.controllers, stores.models, settings=self.settings, access=self.access, known=self.known
+        )
+        self.interface = InterfaceGuard()
+        rates = RateLimits(self.controllers, lambda: self.live.known)
+        disk = DiskLimit(data_dir, self.settings, opened=self.statistics.broke)
+        self._guards = (self.access, rates, self.interface, disk)
+        self.reports = NodeReports(node_id, self.live, self.statistics)
+        self.profiles = Profiles(stores.models, stores.tasks, reports=self.reports, access=self.access)
 
     def _handlers(
         self, stores: Stores, chunks: Chunks, downloader: Downloader, deploy_seconds: float
@@ -208,6 +216,7 @@ class ModelRuntime:
         await self.pulse.stop()
         await self._background.close()
         await self.peers.close()
+        await self.reports.close()
 
     def _reconciler(self, stores: Stores, inference: Inference | None) -> Reconciler | None:
         if inference is None:

@@ -76,6 +76,7 @@ class Statistics:
         self.executing = 0
         self.requests = 0
         self.failures = 0
+        self.breaks = 0
 
     @contextmanager
     def doing(self, action: str, algorithm: FunctionName | None, model_id: str | None = None) -> Iterator[None]:
@@ -117,6 +118,10 @@ class Statistics:
         """This is a model: from now on its requests are timed. Before, a request may name anything."""
         self._model(model_id).algorithm = algorithm
 
+    def broke(self) -> None:
+        """A limit of the machine (a circuit breaker of ML Commons) refused a call."""
+        self.breaks += 1
+
     def forget(self, model_id: str) -> None:
         """Drop what is known of a model."""
         self._models.pop(model_id, None)
@@ -142,6 +147,7 @@ class Statistics:
             "executing": self.executing,
             "requests": self.requests,
             "failures": self.failures,
+            "breaks": self.breaks,
             "algorithms": self._algorithms,
             "models": {model_id: model.actions for model_id, model in self._models.items() if model.actions},
         }

@@ -7,8 +7,21 @@ import warnings
 from aiohttp import web
 
 from bridge.domain.caller import CALLER
+from bridge.models.node_reports import PATH as REPORT_PATH
 from bridge.models.peers import PATH as PEER_PATH
-from bridge.rest import connectors, controllers, deployment, model_groups, models, nodes, predict, tasks, uploads
+from bridge.rest import (
+    connectors,
+    controllers,
+    deployment,
+    model_groups,
+    models,
+    nodes,
+    predict,
+    profile,
+    stats,
+    tasks,
+    uploads,
+)
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
 from bridge.rest.services import SERVICES, Services
 
@@ -42,10 +55,6 @@ def routes() -> list[web.RouteDef]:
         *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),
         *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), deployment.undeploy),
         *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
-        *_both("POST", (f"controllers/{_MODEL}",), controllers.create),
-        *_both("GET", (f"controllers/{_MODEL}",), controllers.get),
-        *_both("PUT", (f"controllers/{_MODEL}",), controllers.update),
-        *_both("DELETE", (f"controllers/{_MODEL}",), controllers.delete),
         *_both("GET POST", ("tasks/_search",), tasks.search_tasks),
         *_both("GET", (f"tasks/{_TASK}",), tasks.get),
         *_both("DELETE", (f"tasks/{_TASK}",), tasks.delete),
@@ -61,7 +70,25 @@ def routes() -> list[web.RouteDef]:
         *_both("PUT", (f"model_groups/{_GROUP}",), model_groups.update),
         *_both("DELETE", (f"model_groups/{_GROUP}",), model_groups.delete),
     ]
-    return [*table, web.post(PEER_PATH + "{model_id}", nodes.predict_here)]
+    return [
+        *table,
+        *_limits_and_figures(),
+        web.post(PEER_PATH + "{model_id}", nodes.predict_here),
+        web.get(REPORT_PATH, stats.report_here),
+    ]
+
+
+def _limits_and_figures() -> list[web.RouteDef]:
+    return [
+        *_both("POST", (f"controllers/{_MODEL}",), controllers.create),
+        *_both("GET", (f"controllers/{_MODEL}",), controllers.get),
+        *_both("PUT", (f"controllers/{_MODEL}",), controllers.update),
+        *_both("DELETE", (f"controllers/{_MODEL}",), controllers.delete),
+        *_both("GET", ("profile",), profile.everything),
+        *_both("GET", ("profile/models", "profile/models/{model_ids}"), profile.models),
+        *_both("GET", ("profile/tasks", "profile/tasks/{task_ids}"), profile.tasks),
+        *_both("GET", ("stats", "stats/{stats}", "{nodes}/stats", "{nodes}/stats/{stats}"), stats.stats),
+    ]
 
 
 def add_routes(app: web.Application, services: Services) -> None:

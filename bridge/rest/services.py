@@ -13,6 +13,8 @@ from bridge.models.access import Access
 from bridge.models.controllers import Controllers
 from bridge.models.deploy import Deployer
 from bridge.models.groups import Groups
+from bridge.models.node_reports import NodeReports
+from bridge.models.profile import Profiles
 from bridge.models.register import TRUSTED_URL
 from bridge.models.remote_register import RemoteRegistration
 from bridge.models.removal import ModelRemoval
@@ -42,6 +44,8 @@ class Services:
     uploads: Uploads
     update: ModelUpdate
     controllers: Controllers
+    reports: NodeReports
+    profiles: Profiles
     predictor: RoutedPredictor
     connectors: Connectors
     remote: RemoteRegistration

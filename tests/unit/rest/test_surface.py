@@ -84,7 +84,7 @@ async def test_pretty(bridge: ModelBridge) -> None:
 async def test_failures(
     bridge: ModelBridge, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, retry: str | None
 ) -> None:
-    async def fail(_: str) -> None:
+    async def fail(_: str, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(bridge.runtime.groups, "get", fail)
