@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.domain.names import ModelFormat
+from bridge.domain.names import FunctionName, ModelFormat
 from bridge.domain.tensor import LocalInput, TextDocsInput
 from bridge.engines import devices, frames, local_model, memory, onnx, torchscript
+from bridge.engines.admission import OFF, Admission
 from bridge.engines.batching import Batcher, Job, Limits
 from bridge.engines.crew import Crew
 from bridge.engines.devices import Device
@@ -20,11 +21,13 @@ from bridge.engines.local_model import LocalModel
 from bridge.engines.session import ModelSpec
 
 GPU_LIMITS = Limits(token_budget=16_384, max_texts=256, split=False)
+GPU_SPARSE_LIMITS = Limits(token_budget=2_048, max_texts=64, split=False)
+"""Each token of a sparse encoder has logits as wide as the vocabulary: 125 kB."""
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """One loaded model; `memory_bytes` is an estimate, `seconds` what loading took."""
+    """One loaded model; `memory_bytes` is measured or estimated, `seconds` what loading took."""
 
     model: LocalModel
     batcher: Batcher[Any]
@@ -64,9 +67,9 @@ class Host:
         *,
         limits: Limits | None = None,
         workers: int | None = None,
-        read_memory: Callable[[], memory.Memory] = memory.read,
+        admission: Admission | None = None,
     ) -> None:
-        self._read_memory = read_memory
+        self._admission = admission or Admission()
         self._limits = limits or Limits()
         self._workers = workers or devices.cores()
         self._crews: dict[str, Crew] = {}
@@ -81,18 +84,23 @@ class Host:
         *,
         device: str | None = None,
         allow_torchscript: bool = False,
+        native_memory_threshold: int = OFF,
     ) -> dict[str, Any]:
         """Load and warm up a model, in place of one with this id if there is one; its facts.
 
+        `native_memory_threshold` is in percent of all memory, 100 meaning that nothing is refused for want of it.
         Raises EngineFault(LOAD_FAILED or UNSUPPORTED); a model that is there already stays then.
         """
         before = time.perf_counter()
         chosen = choose_device(spec, device)
-        size = self._admitted(folder)
+        need = self._admission.check(
+            model_id, folder, spec.model_format, chosen, threshold=native_memory_threshold, loaded=self._sizes()
+        )
+        reading = self._admission.before()
         model = local_model.load(folder, device=chosen, spec=spec, allow_torchscript=allow_torchscript)
-        limits = self._limits if chosen.kind == "cpu" else GPU_LIMITS
-        batcher = Batcher(model, self._crew(chosen), model_id=model_id, limits=limits)
-        deployed = Deployed(model, batcher, memory.estimate(size), time.perf_counter() - before)
+        taken = self._admission.after(folder, chosen, need, reading)
+        batcher = Batcher(model, self._crew(chosen), model_id=model_id, limits=self._limits_for(spec, chosen))
+        deployed = Deployed(model, batcher, taken, time.perf_counter() - before)
         with self._lock:
             replaced = self._models.get(model_id)
             self._models[model_id] = deployed
@@ -154,15 +162,14 @@ class Host:
         for crew in self._crews.values():
             crew.stop()
 
-    def _admitted(self, folder: Path) -> int:
-        """Bytes of the model's files. Raises EngineFault(LOAD_FAILED) when memory would not do: a model refused is
-        better than one that has the kernel kill the process with all the others.
-        """
-        size = memory.folder_size(folder)
-        short = memory.shortage(size, self._read_memory())
-        if short is not None:
-            raise EngineFault(FaultCode.LOAD_FAILED, short)
-        return size
+    def _sizes(self) -> dict[str, int]:
+        with self._lock:
+            return {model_id: deployed.memory_bytes for model_id, deployed in self._models.items()}
+
+    def _limits_for(self, spec: ModelSpec, device: Device) -> Limits:
+        if device.kind == "cpu":
+            return self._limits
+        return GPU_SPARSE_LIMITS if spec.function_name is FunctionName.SPARSE_ENCODING else GPU_LIMITS
 
     def _crew(self, device: Device) -> Crew:
         with self._lock:

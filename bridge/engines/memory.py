@@ -1,38 +1,24 @@
-"""How much memory a model may take, and how much there is."""
+"""How much memory there is, here and on a GPU, and how much this process has taken."""
 
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ESTIMATE_FACTOR = 1.5
-"""Memory over the size of the model's zip: the factor ML Commons reports as memory_size_estimation."""
+MACHINE, CGROUP = "the machine", "the container's cgroup"
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: `total` this process could ever have, `available` now; the smaller of the machine's and the cgroup's."""
+    """Bytes: `total` that this process could ever have of `place`, `available` now."""
 
     total: int
     available: int
-
-
-def estimate(size: int, *, factor: float = ESTIMATE_FACTOR) -> int:
-    """Bytes a model of `size` bytes will need once loaded."""
-    return int(size * factor)
-
-
-def shortage(size: int, memory: Memory, *, margin: int = 64 << 20) -> str | None:
-    """Why a model of `size` bytes must not be loaded now, with the figures; None when there is room."""
-    needed = estimate(size)
-    if needed + margin <= memory.available:
-        return None
-    return (
-        f"not enough memory: the model needs about {needed >> 20} MiB, {memory.available >> 20} MiB of "
-        f"{memory.total >> 20} MiB are available"
-    )
+    place: str = MACHINE
 
 
 def folder_size(folder: Path) -> int:
@@ -40,13 +26,49 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _meminfo(path: Path) -> dict[str, int]:
+def read(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Memory:
+    """The memory of this machine or container, the smaller one. Raises OSError where there is no /proc/meminfo."""
+    found = limits(proc, cgroup)
+    return Memory(min(one.total for one in found), min(one.available for one in found), found[-1].place)
+
+
+def limits(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[Memory, ...]:
+    """What bounds this process: the machine, then the cgroup if it has a limit of its own.
+
+    Raises OSError where there is no /proc/meminfo.
+    """
+    info = _fields(proc / "meminfo", unit=1024)
+    total = info.get("MemTotal", 0)
+    machine = Memory(total, info.get("MemAvailable", info.get("MemFree", 0)))
+    own = [one for one in (_version_two(cgroup), _version_one(cgroup / "memory")) if one is not None]
+    return (machine, *(one for one in own if one.total < total))
+
+
+def _version_two(root: Path) -> Memory | None:
+    return _cgroup(root / "memory.max", root / "memory.current", root / "memory.stat", "inactive_file")
+
+
+def _version_one(root: Path) -> Memory | None:
+    used = root / "memory.usage_in_bytes"
+    return _cgroup(root / "memory.limit_in_bytes", used, root / "memory.stat", "total_inactive_file")
+
+
+def _cgroup(limit_file: Path, used_file: Path, stat_file: Path, cache: str) -> Memory | None:
+    """None without a limit. Files that the kernel keeps in memory count as used, and are dropped when it gets tight."""
+    limit, used = _number(limit_file), _number(used_file) or 0
+    if limit is None:
+        return None
+    reclaimable = _fields(stat_file).get(cache, 0) if stat_file.is_file() else 0
+    return Memory(limit, min(limit, max(0, limit - max(0, used - reclaimable))), CGROUP)
+
+
+def _fields(path: Path, *, unit: int = 1) -> Mapping[str, int]:
     found = {}
     for line in path.read_text().splitlines():
-        name, _, rest = line.partition(":")
+        name, _, rest = line.replace(":", " ").partition(" ")
         number = rest.strip().split(" ")[0]
         if number.isdigit():
-            found[name] = int(number) * 1024
+            found[name] = int(number) * unit
     return found
 
 
@@ -58,19 +80,15 @@ def _number(path: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def read(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Memory:
-    """The memory of this machine or container. Raises OSError where there is no /proc/meminfo."""
-    info = _meminfo(proc / "meminfo")
-    total, available = info.get("MemTotal", 0), info.get("MemAvailable", info.get("MemFree", 0))
-    for limit_name, used_name in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        limit, used = _number(cgroup / limit_name), _number(cgroup / used_name)
-        if limit is not None and limit < total:
-            total = limit
-            available = min(available, max(0, limit - (used or 0)))
-    return Memory(total, available)
+def gpu(index: int, command: str = "nvidia-smi") -> Memory | None:
+    """The memory of a GPU, as its driver's tool says; None where that is not to be had."""
+    query = [command, "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits", "-i", str(index)]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
+        total, free = (int(number) << 20 for number in told.split(","))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return Memory(total, free, f"cuda:{index}")
 
 
 def give_back() -> None:
@@ -83,9 +101,6 @@ def give_back() -> None:
 def rss(proc: Path = Path("/proc/self")) -> int:
     """Resident bytes of this process; 0 where /proc is missing."""
     try:
-        for line in (proc / "status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
+        return _fields(proc / "status", unit=1024).get("VmRSS", 0)
     except OSError:
-        pass
-    return 0
+        return 0

@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from bridge.engines import frames, inputs, onnx
+from bridge.engines.admission import OFF
 from bridge.engines.batching import Job, Limits
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.engines.host import Deployed, Host, explain_devices
@@ -146,6 +147,7 @@ class Server:
             ModelSpec.from_dict(request["spec"]),
             device=request.get("device"),
             allow_torchscript=bool(request.get("allow_torchscript")),
+            native_memory_threshold=int(request.get("native_memory_threshold", OFF)),
         )
 
     def _predict(self, request: dict[str, Any]) -> None:

@@ -124,8 +124,8 @@ class InferenceProcess:
                 _kill(link.process)
         await self._background.close()
 
-    async def load(self, model_id: str, folder: Path, spec: ModelSpec) -> Loaded:
-        """Load the model in `folder` and warm it up.
+    async def load(self, model_id: str, folder: Path, spec: ModelSpec, *, native_memory_threshold: int = 100) -> Loaded:
+        """Load the model in `folder` and warm it up, unless more than this percentage of memory would be in use then.
 
         Raises EngineFault with the reason, Unavailable when the process died on it.
         """
@@ -138,6 +138,7 @@ class InferenceProcess:
             "spec": spec.to_dict(),
             "device": self._options.device,
             "allow_torchscript": self._options.allow_torchscript,
+            "native_memory_threshold": native_memory_threshold,
         }
         try:
             head, _ = await self._ask(link, request, self._options.load_timeout)

@@ -93,11 +93,33 @@ def test_the_smaller_of_machine_and_cgroup_counts(tmp_path):
     assert memory.read(proc, cgroup).total == 2000 * 1024
     (cgroup / "memory.max").write_text(str(1000 * 1024))
     (cgroup / "memory.current").write_text(str(900 * 1024))
-    assert memory.read(proc, cgroup) == memory.Memory(1000 * 1024, 100 * 1024)
+    assert memory.read(proc, cgroup) == memory.Memory(1000 * 1024, 100 * 1024, memory.CGROUP)
+    assert [one.place for one in memory.limits(proc, cgroup)] == [memory.MACHINE, memory.CGROUP]
+    (cgroup / "memory.stat").write_text(f"anon 5\ninactive_file {300 * 1024}\nactive_file 9\n")
+    assert memory.read(proc, cgroup).available == 400 * 1024
+    (cgroup / "memory.max").write_text(str(3000 * 1024))
+    assert len(memory.limits(proc, cgroup)) == 1
 
 
-def test_a_models_estimate_is_one_and_a_half_times_its_size(tmp_path):
-    assert memory.estimate(5359) == 8038
+def test_cgroups_of_version_one_count_too(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 2000 kB\nMemAvailable: 1500 kB\n")
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text(str(1000 * 1024))
+    (tmp_path / "memory/memory.usage_in_bytes").write_text(str(600 * 1024))
+    (tmp_path / "memory/memory.stat").write_text(f"total_inactive_file {100 * 1024}")
+    assert memory.read(tmp_path, tmp_path) == memory.Memory(1000 * 1024, 500 * 1024, memory.CGROUP)
+
+
+def test_a_gpus_memory_is_what_its_driver_says(tmp_path):
+    told = tmp_path / "smi"
+    told.write_text("#!/bin/sh\necho '81559, 80000'\n")
+    told.chmod(0o755)
+    assert memory.gpu(1, str(told)) == memory.Memory(81559 << 20, 80000 << 20, "cuda:1")
+    told.write_text("#!/bin/sh\nexit 9\n")
+    assert memory.gpu(0, str(told)) is None and memory.gpu(0, str(tmp_path / "nowhere")) is None
+
+
+def test_a_folders_size_is_that_of_all_its_files(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "a").write_bytes(b"x" * 10)
     (tmp_path / "deep/b").write_bytes(b"x" * 5)

@@ -7,6 +7,7 @@ import threading
 import pytest
 import tiny_models
 
+from bridge.engines.admission import Admission
 from bridge.engines.faults import EngineFault, FaultCode
 from bridge.engines.host import Host
 from bridge.engines.memory import Memory
@@ -18,12 +19,13 @@ GIB = 1 << 30
 
 def test_a_model_that_does_not_fit_is_refused_with_figures(tmp_path):
     folder = tiny_models.write_onnx(tmp_path)
-    host = Host(read_memory=lambda: Memory(8 * GIB, 60 << 20))
+    host = Host(admission=Admission(read=lambda: [Memory(8 * GIB, 60 << 20)]))
     for number in range(20):
-        with pytest.raises(EngineFault, match=r"not enough memory: .* 60 MiB of 8192 MiB") as caught:
-            host.load(f"m{number}", folder, ModelSpec())
+        with pytest.raises(EngineFault, match=r"not enough memory for model m\d+: .* 60 MiB of 8192 MiB") as caught:
+            host.load(f"m{number}", folder, ModelSpec(), native_memory_threshold=99)
         assert caught.value.code is FaultCode.LOAD_FAILED
     assert host.stats()["models"] == {}
+    assert host.load("m", folder, ModelSpec(), native_memory_threshold=100)["memory_bytes"] > 0
     host.close()
 
 
