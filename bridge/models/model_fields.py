@@ -19,6 +19,8 @@ E = TypeVar("E")
 TIME_UNITS = ("NANOSECONDS", "MICROSECONDS", "MILLISECONDS", "SECONDS", "MINUTES", "HOURS", "DAYS")
 """Units of a rate limit: the constants of java.util.concurrent.TimeUnit, upper case only."""
 
+SIDES = ("output", "input")
+"""The schemas of an interface, in the order in which ML Commons keeps them."""
 _GUARDRAIL_TYPES = ("local_regex", "model")
 _TEXT_EMBEDDING_ORDER = (
     "model_type", "embedding_dimension", "framework_type", "all_config", "additional_config", "model_max_length",
@@ -110,7 +112,7 @@ def interface(value: Any) -> dict[str, str] | None:
         return None
     if not isinstance(value, dict):
         raise WrongToken("interface", "START_OBJECT", value)
-    return {name: _schema(name, value[name]) for name in ("output", "input") if value.get(name) is not None}
+    return {name: _schema(name, value[name]) for name in SIDES if value.get(name) is not None}
 
 
 def _schema(name: str, value: Any) -> str:

@@ -59,8 +59,7 @@ class ModelRemoval:
         """
         for _ in range(_TRIES):
             stored = await self._models.get(model_id)
-            # Chunks share the index and have no state.
-            if stored is None or stored.value.model_state is None:
+            if stored is None:
                 raise NotFound("Failed to find model")
             if stored.value.model_state in _IN_USE:
                 raise InvalidRequest(

@@ -126,8 +126,7 @@ class ModelUpdate:
 
     async def _found(self, model_id: str) -> Stored[Model]:
         stored = await self._models.get(model_id)
-        # Chunks share the index and have no state.
-        if stored is None or stored.value.model_state is None:
+        if stored is None:
             raise NotFound(f"Failed to find model to update with the provided model id: {model_id}")
         return stored
 
@@ -212,6 +211,10 @@ def _check_config(model: Model, config: Mapping[str, Any] | None) -> None:
 def _merged(model: Model, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The new values: objects are merged key by key at every depth, everything else is replaced."""
     made = {name: _deep(getattr(model, name), value) for name, value in fields.items()}
+    if made.get("deploy_setting"):
+        made["deploy_setting"] = model_fields.deploy_setting(made["deploy_setting"])
+    if made.get("interface"):
+        made["interface"] = {name: made["interface"][name] for name in model_fields.SIDES if name in made["interface"]}
     if made.get("model_config"):
         made["model_config"] = model_fields.model_config(made["model_config"], model.algorithm)
     return made

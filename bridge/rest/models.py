@@ -98,17 +98,16 @@ async def get(request: web.Request) -> web.Response:
     to = services(request)
     model_id = request.match_info["model_id"]
     stored = await to.models.get(model_id)
-    if stored is None or stored.value.model_state is None:
-        chunk = await _chunk(to, model_id)
-        if chunk is not None:
-            owner = await to.models.get(chunk.model_id)
-            if owner is not None:
-                await may_use(request, owner)
-            return answer(request, _chunk_document(request, chunk))
-    if stored is None:
+    if stored is not None:
+        await may_use(request, stored)
+        return answer(request, _document(stored.value))
+    chunk = await _chunk(to, model_id)
+    if chunk is None:
         raise NotFound(f"Failed to find model with the provided model id: {model_id}")
-    await may_use(request, stored)
-    return answer(request, _document(stored.value))
+    owner = await to.models.get(chunk.model_id)
+    if owner is not None:
+        await may_use(request, owner)
+    return answer(request, _chunk_document(request, chunk))
 
 
 async def _chunk(to: Services, model_id: str) -> ModelChunk | None:

@@ -45,7 +45,7 @@ async def add_chunk(request: web.Request) -> web.Response:
     _check_settings(to, end=".")
     number = read_integer(request.match_info["chunk_number"])
     stored = await to.models.get(request.match_info["model_id"])
-    if stored is None or stored.value.model_state is None:
+    if stored is None:
         raise NotFound("Failed to find model")
     await may_use(request, stored, refusal=InvalidRequest(_NO_RIGHT))
     await to.uploads.add(stored, number, content)

@@ -24,6 +24,7 @@ import structlog
 from bridge.errors import BridgeError, ClusterError, ClusterUnavailable, VersionConflict
 from bridge.store.cluster import Answer, Cluster
 from bridge.store.documents import Stored, Version
+from bridge.store.matching import matches
 from bridge.wire import from_document, to_document
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def new_id() -> str:
 
 
 class ClusterDocuments(Generic[T]):
-    """`Documents[T]` on an index; `only` is a query that every search keeps to (models share an index with chunks)."""
+    """`Documents[T]` on an index; `only`: a query that reads and searches keep to (models and chunks share an index)."""
 
     def __init__(self, cluster: Cluster, index: str, kind: type[T], *, only: Mapping[str, Any] | None = None) -> None:
         self.cluster = cluster
@@ -56,6 +57,8 @@ class ClusterDocuments(Generic[T]):
         if answer.status == 404 and _absent(answer.body):
             return None
         body = self._accepted(answer)
+        if self._only is not None and not matches(self._only, id, body["_source"]):
+            return None
         return self._stored(body["_id"], from_document(self._kind, body["_source"]), body)
 
     async def create(self, value: T, *, id: str | None = None, refresh: bool = False) -> Stored[T]:

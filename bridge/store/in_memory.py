@@ -44,7 +44,9 @@ class InMemoryDocuments(Generic[T]):
         """See Documents.get."""
         await asyncio.sleep(0)
         found = self._now.get(id)
-        return None if found is None else self._stored(id, found)
+        if found is None or (self._only is not None and not matches(self._only, id, loads(found[1]))):
+            return None
+        return self._stored(id, found)
 
     async def create(self, value: T, *, id: str | None = None, refresh: bool = False) -> Stored[T]:
         """See Documents.create."""

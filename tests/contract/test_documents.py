@@ -214,4 +214,5 @@ async def test_models_and_chunks_share_an_index_and_searches_keep_them_apart(
     await pieces.create(chunk, id=chunk_id("m1", 0), refresh=True)
     assert [m.id for m in await stored.search({"match_all": {}})] == ["m1"]
     assert [c.id for c in await pieces.search({"term": {"model_id": "m1"}})] == ["m1_0"]
+    assert (await stored.get("m1_0"), await pieces.get("m1")) == (None, None)
     await cluster.close()
