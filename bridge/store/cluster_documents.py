@@ -43,7 +43,7 @@ def new_id() -> str:
 
 
 class ClusterDocuments(Generic[T]):
-    """`Documents[T]` on an index; `only`: a query that reads and searches keep to (models and chunks share an index)."""
+    """`Documents[T]` on an index; `only`: a query that reads and searches keep to (models, chunks share it)."""
 
     def __init__(self, cluster: Cluster, index: str, kind: type[T], *, only: Mapping[str, Any] | None = None) -> None:
         self.cluster = cluster
