@@ -63,8 +63,9 @@ def shortage(model_id: str, need: Need, have: Memory, threshold: int, loaded: Ma
     named = ", ".join(f"{other} ({size >> 20} MiB)" for other, size in largest) or "none"
     return (
         f"not enough memory for model {model_id}: it needs {need.total >> 20} MiB ({how}), "
-        f"{have.available >> 20} MiB of {have.total >> 20} MiB are available on {have.place}, and native_memory_threshold {threshold} % leaves "
-        f"{max(0, allowance(have, threshold)) >> 20} MiB of them; largest loaded models: {named}"
+        f"{have.available >> 20} MiB of {have.total >> 20} MiB are available on {have.place}, "
+        f"and native_memory_threshold {threshold} % leaves {max(0, allowance(have, threshold)) >> 20} MiB of them; "
+        f"largest loaded models: {named}"
     )
 
 

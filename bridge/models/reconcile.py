@@ -213,7 +213,8 @@ class Reconciler:
         if holding.content is not None and holding.state is not HeldState.DEPLOYED:
             await self._inference.unload(stored.id)
         with self._statistics.doing(DEPLOY, stored.value.algorithm, stored.id):
-            loaded = await self._inference.load(stored.id, folder, content[1])
+            threshold = self._settings.current.native_memory_threshold
+            loaded = await self._inference.load(stored.id, folder, content[1], native_memory_threshold=threshold)
         holding.loaded(loaded, content, stored.value.plan)
         log.info("model loaded", action="model.load", model_id=stored.id, device=loaded.device)
 

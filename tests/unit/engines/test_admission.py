@@ -51,8 +51,8 @@ def test_what_the_threshold_leaves_is_what_a_model_may_take(folder):
         Machine(Memory(10 * GIB, 1237 * MIB)).check(folder, a=300 * MIB, b=5 * MIB, c=900 * MIB, d=7 * MIB)
     assert caught.value.code is FaultCode.LOAD_FAILED
     assert caught.value.reason == (
-        "not enough memory for model m: it needs 214 MiB (estimated), 1237 MiB of 10240 MiB are available on the machine,"
-        " and native_memory_threshold 90 % leaves 213 MiB of them;"
+        "not enough memory for model m: it needs 214 MiB (estimated), 1237 MiB of 10240 MiB are available on"
+        " the machine, and native_memory_threshold 90 % leaves 213 MiB of them;"
         " largest loaded models: c (900 MiB), a (300 MiB), d (7 MiB)"
     )
 

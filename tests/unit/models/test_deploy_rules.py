@@ -354,10 +354,10 @@ async def test_a_bad_model_delays_no_other(pair: Pair) -> None:
     hanging = asyncio.Event()
     plain = FakeInference.load
 
-    async def load(model_id: str, *rest: Any) -> Any:
+    async def load(model_id: str, *rest: Any, **said: Any) -> Any:
         if model_id in bad:
             await hanging.wait()
-        return await plain(pair.engines[0], model_id, *rest)
+        return await plain(pair.engines[0], model_id, *rest, **said)
 
     pair.engines[0].load = load  # type: ignore[method-assign]
     one.runtime.reconciler._turns._patience = 0.2
