@@ -16,6 +16,7 @@ from bridge.domain.names import ModelFormat
 from bridge.engines import huggingface
 from bridge.engines.huggingface import HuggingFaceFolder
 from bridge.errors import BridgeError
+from bridge.models import repository_folder
 
 LEAST_COSINE = 0.9999
 
@@ -35,8 +36,20 @@ T = TypeVar("T")
 @click.option(
     "--max-length", type=click.IntRange(min=1), help="Cut texts at so many tokens; default as tokenizer.json."
 )
+@click.option(
+    "--repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Put the model into this folder, too, from where `serve --model-repository` registers it by --name.",
+)
 def pack(
-    *, folder: Path, model_format: str, output: Path | None, name: str | None, url: str | None, max_length: int | None
+    *,
+    folder: Path,
+    model_format: str,
+    output: Path | None,
+    name: str | None,
+    url: str | None,
+    max_length: int | None,
+    repository: Path | None,
 ) -> None:
     """Make a zip from a Hugging Face FOLDER (config.json, tokenizer.json, *.safetensors) and print how to register it.
 
@@ -53,8 +66,18 @@ def pack(
     except (OSError, ValueError, BridgeError) as error:
         raise click.ClickException(str(error)) from None
     body = {"name": name or described.name, **body, "url": url or f"https://YOUR-SERVER/{target.name}"}
+    if repository is not None:
+        _put(repository, target, body)
     click.echo("\nRegister it with\n\nPOST /_plugins/_ml/models/_register", err=True)
     click.echo(json.dumps(body, indent=2, ensure_ascii=False))
+
+
+def _put(repository: Path, archive: Path, body: dict[str, Any]) -> None:
+    try:
+        place = repository_folder.add(repository, archive, body)
+    except (OSError, ValueError, BridgeError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{place}: registered by {{name: {body['name']!r}, version: {body['version']!r}}}", err=True)
 
 
 class _Packing:

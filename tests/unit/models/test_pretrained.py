@@ -17,7 +17,7 @@ from model_bridge import ModelBridge, model_bridge
 
 from bridge.domain.names import ModelFormat
 from bridge.errors import InvalidRequest
-from bridge.models import model_folder
+from bridge.models import model_folder, repository_folder
 from bridge.models.download import Downloader, DownloadLimits
 from bridge.models.pretrained import LISTING, located
 from bridge.store.stores import Stores
@@ -90,6 +90,19 @@ async def test_a_model_by_name(tmp_path: Path, model_server: FileServer, kind: s
         assert (model["algorithm"], model["model_format"]) == ("TEXT_EMBEDDING", "TORCH_SCRIPT")
         assert model["model_config"]["pooling_mode"] == "MEAN"
         assert "description" not in model
+
+
+async def test_a_repository_that_was_filled_by_hand(tmp_path: Path) -> None:
+    archive, base = tmp_path / "packed.zip", tmp_path / "repository"
+    archive.write_bytes(CONTENT)
+    for version in ("1.0.0", "1.0.1"):
+        repository_folder.add(base, archive, {**CONFIG, "version": version, "url": "https://YOUR-SERVER/x.zip"})
+    listed = json.loads((base / LISTING).read_bytes())
+    assert listed == [{"name": NAME, "version": ["1.0.0", "1.0.1"], "format": ["torch_script"]}]
+    async with model_bridge(
+        Stores.in_memory(), tmp_path / "data", inference=FakeInference(), repository=str(base)
+    ) as bridge:
+        assert (await bridge.register(ASKED))["state"] == "COMPLETED"
 
 
 @pytest.mark.parametrize(
