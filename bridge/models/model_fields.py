@@ -118,7 +118,7 @@ def interface(value: Any) -> dict[str, str] | None:
 def _schema(name: str, value: Any) -> str:
     text = value if isinstance(value, str) else dumps(value).decode()
     try:
-        schema = json.loads(text)
+        schema: Any = json.loads(text)
         if not isinstance(schema, (dict, bool)):
             raise InvalidRequest(f"interface.{name} is not a JSON schema: it must be an object")
         validator_for(schema).check_schema(schema)
