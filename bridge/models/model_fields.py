@@ -118,10 +118,11 @@ def interface(value: Any) -> dict[str, str] | None:
 def _schema(name: str, value: Any) -> str:
     text = value if isinstance(value, str) else dumps(value).decode()
     try:
-        schema: Any = json.loads(text)
+        schema = json.loads(text)
         if not isinstance(schema, (dict, bool)):
             raise InvalidRequest(f"interface.{name} is not a JSON schema: it must be an object")
-        validator_for(schema).check_schema(schema)
+        checker: Any = validator_for(schema)
+        checker.check_schema(schema)
     except ValueError as error:
         raise InvalidRequest(f"interface.{name} is not JSON: {error}") from error
     except SchemaError as error:
