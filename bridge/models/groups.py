@@ -37,6 +37,7 @@ class Registration:
 
     name: str
     model_group_id: str | None = None
+    description: str | None = None
     pretrained: bool = False
 
 
@@ -131,8 +132,9 @@ class Groups:
             await self._groups.delete(group_id, refresh=True)
         return stored
 
-    async def place(self, name: str, group_id: str | None) -> Place:
-        """Take the next version number, in the given group or in the one called `name` (made when there is none).
+    async def place(self, name: str, group_id: str | None, description: str | None = None) -> Place:
+        """Take the next version number, in the given group or in the one called `name` (made when there is none, with
+        the model's description).
 
         Raises NotFound for an unknown group.
         """
@@ -141,7 +143,7 @@ class Groups:
             if stored is None and group_id:
                 raise NotFound("Model group not found")
             try:
-                stored = stored or await self._made_for(name)
+                stored = stored or await self._made_for(name, description)
                 version = stored.value.latest_version + 1
                 value = replace(stored.value, latest_version=version, last_updated_time=now_ms())
                 await self._groups.replace(stored, value)
@@ -182,7 +184,9 @@ class Groups:
             no_right = InvalidRequest("You don't have permissions to perform this operation on this model.")
             await self._access.check(caller, asked.model_group_id, refusal=no_right)
             return asked.model_group_id
-        found = await self._called(asked.name) or await self._made_for(asked.name, **self._owned(said, caller))
+        found = await self._called(asked.name) or await self._made_for(
+            asked.name, asked.description, **self._owned(said, caller)
+        )
         if not may_use(caller, found.value):
             raise InvalidRequest(_unavailable_name(asked, found.id))
         return found.id
@@ -209,9 +213,9 @@ class Groups:
         found = await self._groups.search({"term": {"name.keyword": name}}, size=1)
         return await self._groups.get(found[0].id) if found else None
 
-    async def _made_for(self, name: str, **owned: Any) -> Stored[ModelGroup]:
+    async def _made_for(self, name: str, description: str | None, **owned: Any) -> Stored[ModelGroup]:
         """A new group of this name, or the one that somebody else has made meanwhile."""
-        made = ModelGroup(name=name, created_time=now_ms(), last_updated_time=now_ms())
+        made = ModelGroup(name=name, description=description, created_time=now_ms(), last_updated_time=now_ms())
         made = replace(made, **owned or {"access": AccessMode.PUBLIC.value})
         try:
             return await self._groups.create(made, id=_auto_id(name), refresh=True)

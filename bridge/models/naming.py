@@ -6,7 +6,7 @@ import re
 
 from bridge.errors import InvalidRequest
 
-_ALLOWED = re.compile(r"[A-Za-z0-9 .,!?():@\-_'/\"]*\Z")
+_ALLOWED = re.compile(r"[A-Za-z0-9 \t\n\v\f\r.,!?():@\-_'/\"]*\Z")
 _KIND = "action_request_validation_exception"
 
 

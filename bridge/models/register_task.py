@@ -144,7 +144,9 @@ class RegisterTask:
         if stored is not None:
             return stored
         request = attempt.request
-        attempt.place = attempt.place or await self._groups.place(request.name, request.model_group_id)
+        attempt.place = attempt.place or await self._groups.place(
+            request.name, request.model_group_id, request.description
+        )
         model = model_of(request, attempt.place)
         return await self._models.create(model, id=attempt.model_id)
 

@@ -88,7 +88,7 @@ class RemoteRegistration:
         """Write the model, REGISTERED, and its task, COMPLETED. Raises NotFound for an unknown group."""
         model_id = random_id()
         inline = None if request.connector is None else self._connectors.made(request.connector, model_id)
-        place = await self._groups.place(request.model.name, request.model.model_group_id)
+        place = await self._groups.place(request.model.name, request.model.model_group_id, request.model.description)
         model = replace(
             model_of(request.model, place),
             model_state=ModelState.REGISTERED,

@@ -117,7 +117,7 @@ class Uploads:
         """Make the model's document in state REGISTERING; gives its id. Raises NotFound for an unknown group."""
         request = announced.request
         try:
-            place = await self._groups.place(request.name, request.model_group_id)
+            place = await self._groups.place(request.name, request.model_group_id, request.description)
         except NotFound as error:
             raise NotFound("Fail to find model group") from error
         model = replace(

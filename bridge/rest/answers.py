@@ -10,7 +10,6 @@ import orjson
 from aiohttp import web
 
 _COMPACT = orjson.OPT_SERIALIZE_NUMPY
-_PRETTY = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2
 _TYPE = "application/json; charset=UTF-8"
 
 
@@ -22,9 +21,29 @@ def answer(request: web.Request, value: Any, status: int = 200) -> web.Response:
     paths = query.get("filter_path")
     if paths and status < 400:
         value = filtered(value, paths.split(","))
-    pretty = "pretty" in query and query["pretty"] != "false"
-    body = orjson.dumps(value, option=_PRETTY if pretty else _COMPACT)
-    return web.Response(body=body + b"\n" if pretty else body, status=status, headers={"Content-Type": _TYPE})
+    body = orjson.dumps(value, option=_COMPACT)
+    yaml = query.get("format", "").lower() in ("yaml", "yml")
+    if yaml or query.get("pretty", "false") in ("", "true"):
+        body = _pretty(orjson.loads(body)).encode() + b"\n"
+    if yaml:
+        # Whatever is JSON is YAML.
+        return web.Response(body=b"---\n" + body, status=status, headers={"Content-Type": "application/yaml"})
+    return web.Response(body=body, status=status, headers={"Content-Type": _TYPE})
+
+
+def _pretty(value: Any, indent: str = "") -> str:
+    """As the cluster writes it for `pretty`: a line for each member, `[ ]` and `{ }` for what is empty."""
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        members = [f"{orjson.dumps(key).decode()} : {_pretty(inner, deeper)}" for key, inner in value.items()]
+    elif isinstance(value, list):
+        members = [_pretty(inner, deeper) for inner in value]
+    else:
+        return orjson.dumps(value).decode()
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    if not members:
+        return f"{opened} {closed}"
+    return f"{opened}\n{deeper}" + f",\n{deeper}".join(members) + f"\n{indent}{closed}"
 
 
 def filtered(value: Any, paths: Sequence[str]) -> Any:

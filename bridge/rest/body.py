@@ -15,12 +15,23 @@ from bridge.wire import loads
 
 _JSON = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson")
 
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*(;|\Z)")
+
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body. Raises NotAcceptable when there is one and its content type is not JSON."""
+    """The whole body. Raises NotAcceptable when there is one and its content type is not JSON, and InvalidRequest
+    when that is no content type."""
     raw = await request.read()
     if raw.strip():
         kind = request.headers.get("Content-Type", "")
+        if kind and not _MEDIA_TYPE.match(kind):
+            reason = f"invalid Content-Type header [{kind}]"
+            caused_by = {"type": "illegal_argument_exception", "reason": reason}
+            raise InvalidRequest(
+                f"java.lang.IllegalArgumentException: {reason}",
+                kind="content_type_header_exception",
+                caused_by=caused_by,
+            )
         if kind.split(";")[0].strip().lower() not in _JSON:
             raise NotAcceptable(f"Content-Type header [{kind}] is not supported")
         return raw
@@ -95,7 +106,7 @@ def positions(raw: bytes) -> Iterator[None]:
         raise
 
 
-def _place(raw: bytes, name: str) -> dict[str, int]:
+def _place(raw: bytes, name: str) -> dict[str, Any]:
     found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*', raw)
     before = raw[: found.end()] if found else b""
     return {"line": before.count(b"\n") + 1, "col": len(before) - before.rfind(b"\n")}

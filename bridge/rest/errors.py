@@ -75,7 +75,7 @@ def failure(request: web.Request, error: BridgeError) -> web.Response:
 
 def no_handler(request: web.Request) -> web.Response:
     """OpenSearch's answer to a route that nobody has."""
-    reason = f"no handler found for uri [{request.path_qs}] and method [{request.method}]"
+    reason = f"no handler found for uri [{request.path}] and method [{request.method}]"
     return answer(request, {"error": reason}, 400)
 
 

@@ -88,7 +88,12 @@ async def admitted(request: web.Request, wanted: RegisterRequest, body: dict[str
 
     Raises InvalidRequest when he may not use it, NotFound.
     """
-    asked = Registration(name=wanted.name, model_group_id=wanted.model_group_id, pretrained=wanted.url is None)
+    asked = Registration(
+        name=wanted.name,
+        model_group_id=wanted.model_group_id,
+        description=wanted.description,
+        pretrained=wanted.url is None,
+    )
     said = access_rules.read_fields(body)
     return replace(wanted, model_group_id=await services(request).groups.admit(request.get(CALLER), asked, said))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import wraps
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from bridge.rest import (
     model_groups,
     models,
     nodes,
+    parameters,
     predict,
     profile,
     stats,
@@ -32,6 +34,21 @@ _MODEL = "{model_id:(?!(?:_register|_upload|_search|_undeploy|_unload|_register_
 _GROUP = "{group_id:(?!(?:_register|_search)$)[^/]+}"
 _CONNECTOR = "{connector_id:(?!(?:_create|_search)$)[^/]+}"
 _TASK = "{task_id:(?!_search$)[^/]+}"
+
+_SOURCE = ("source", "source_content_type")
+_PARAMETERS: dict[Handler, tuple[str, ...]] = {
+    models.register: ("deploy",),
+    models.get: ("return_content",),
+    models.search_models: _SOURCE,
+    tasks.search_tasks: _SOURCE,
+    connectors.search_connectors: _SOURCE,
+    model_groups.search_groups: _SOURCE,
+    predict.predict: ("algorithm",),
+    profile.everything: ("view",),
+    profile.models: ("view",),
+    profile.tasks: ("view",),
+}
+"""Query parameters besides the generic ones; all others are refused."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -55,6 +72,7 @@ def routes() -> list[web.RouteDef]:
         *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),
         *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), deployment.undeploy),
         *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
+        *_both("POST", (f"models/{_MODEL}/_batch_predict",), predict.batch_predict),
         *_both("GET POST", ("tasks/_search",), tasks.search_tasks),
         *_both("GET", (f"tasks/{_TASK}",), tasks.get),
         *_both("DELETE", (f"tasks/{_TASK}",), tasks.delete),
@@ -131,4 +149,14 @@ async def nobody(request: web.Request) -> web.StreamResponse:
 
 
 def _both(methods: str, paths: tuple[str, ...], handler: Handler) -> list[web.RouteDef]:
-    return [web.route(method, f"{BASE}/{path}", handler) for path in paths for method in methods.split()]
+    checked = _checked(handler, _PARAMETERS.get(handler, ()))
+    return [web.route(method, f"{BASE}/{path}", checked) for path in paths for method in methods.split()]
+
+
+def _checked(handler: Handler, known: tuple[str, ...]) -> Handler:
+    @wraps(handler)
+    async def handle(request: web.Request) -> web.StreamResponse:
+        parameters.check(request, known)
+        return await handler(request)
+
+    return handle

@@ -38,17 +38,18 @@ async def search(
 
     Raises InvalidRequest for parts of a search that would look past `only`, NotAcceptable, Unparsable and ClusterError.
     """
-    raw = await read_body(request)
-    body: Any = loads_exact(raw) if raw else {}
+    raw = await _asked_for(request)
+    body: Any = loads_exact(raw)
     if only is not None:
         _refuse_looking_past(body)
     asked = _without_secrets(_with_defaults(body, hide), secret)
     hidden = [*never, *([_CHUNK] if without_chunks and b"chunk_number" not in raw else [])]
     wrapped = isinstance(asked, dict) and (bool(hidden) or only is not None)
-    found = await _ask(request, index, _narrowed(asked, only, hidden) if wrapped else asked)
-    if wrapped and found.status == 400:
-        # The caller's own query is refused with the reason and position that it has outside of our wrapping.
-        found = await _plain_refusal(request, index, asked) or found
+    sent = _narrowed(asked, only, hidden) if wrapped else asked
+    found = await _ask(request, index, raw if sent is body else dumps_exact(sent))
+    if sent is not body and found.status == 400:
+        # The caller's own words are refused with the reason and position that they have without ours around them.
+        found = await _plain_refusal(request, index, raw) or found
     if found.status >= 400:
         raise ClusterError(found.status, found.body)
     return answer(request, found.body)
@@ -82,9 +83,21 @@ def _narrowed(body: dict[str, Any], only: dict[str, Any] | None, hidden: list[di
     return {**body, "query": {"bool": narrowed}}
 
 
-async def _plain_refusal(request: web.Request, index: str, body: dict[str, Any]) -> Answer | None:
-    """What the cluster has against the bare query; None when it would answer it, which nobody is to see."""
-    found = await _ask(request, index, body)
+async def _asked_for(request: web.Request) -> bytes:
+    """The body, or the parameter `source`. Raises InvalidRequest when there is neither."""
+    raw = await read_body(request)
+    if raw:
+        return raw
+    if not request.query.get("source"):
+        raise InvalidRequest("request body or source parameter is required", kind="parse_exception")
+    if not request.query.get("source_content_type"):
+        raise InvalidRequest("source and source_content_type parameters are required")
+    return request.query["source"].encode()
+
+
+async def _plain_refusal(request: web.Request, index: str, raw: bytes) -> Answer | None:
+    """What the cluster has against the bare search; None when it would answer it, which nobody is to see."""
+    found = await _ask(request, index, raw)
     return found if found.status >= 400 else None
 
 
@@ -107,8 +120,8 @@ def _has_global(aggregations: Any) -> bool:
     )
 
 
-async def _ask(request: web.Request, index: str, body: Any) -> Answer:
+async def _ask(request: web.Request, index: str, body: bytes) -> Answer:
     params = {"version": "true", "seq_no_primary_term": "true", "ignore_unavailable": "true"}
     return await services(request).cluster.attempt(
-        "POST", f"/{index}/_search", params=params, body=dumps_exact(body), idempotent=True
+        "POST", f"/{index}/_search", params=params, body=body, idempotent=True
     )
