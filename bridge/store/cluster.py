@@ -20,7 +20,7 @@ import structlog
 from opensearchpy import AsyncOpenSearch
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from bridge.errors import ClusterError, ClusterUnavailable
+from bridge.errors import ClusterError, ClusterUnavailable, kind_in, reason_in
 from bridge.store.cluster_config import ClusterConfig
 from bridge.store.exchange import Exchange, ExchangeConnection, ExchangeFailed, ExchangeTransport
 
@@ -182,7 +182,11 @@ class Cluster:
         if not raw:
             return Answer(status, None, headers)
         try:
-            return Answer(status, orjson.loads(raw), headers)
+            body = orjson.loads(raw)
+            if status == 403 and is_block(body):
+                # No lack of rights: nobody may write at the moment (a full disk, a closed index), and later may.
+                raise _Failed(f"status {status}: {reason_in(body)}", acted=False)
+            return Answer(status, body, headers)
         except orjson.JSONDecodeError as error:
             if status in REFUSED:
                 return Answer(status, raw.decode(errors="replace"), headers)
@@ -229,6 +233,11 @@ class Cluster:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
+
+
+def is_block(body: Any) -> bool:
+    """Whether an error answer, or an item of one, says that an index is blocked."""
+    return kind_in(body) == "cluster_block_exception"
 
 
 def _encode(path: str, body: Any, headers: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:

@@ -22,7 +22,7 @@ import orjson
 import structlog
 
 from bridge.errors import BridgeError, ClusterError, ClusterUnavailable, VersionConflict
-from bridge.store.cluster import Answer, Cluster
+from bridge.store.cluster import Answer, Cluster, is_block
 from bridge.store.documents import Stored, Version
 from bridge.store.matching import matches
 from bridge.wire import from_document, to_document
@@ -178,7 +178,7 @@ class ClusterDocuments(Generic[T]):
             return self._stored(stored.id, value, item)
         if status == 409:
             return await self._mine(stored.id, value, to_document(value), stored.version) if unsure else None
-        if status in (429, 503):
+        if status in (429, 503) or (status == 403 and is_block(item)):
             return None
         raise ClusterError(status, {"error": item.get("error"), "status": status})
 

@@ -84,7 +84,8 @@ async def connect(stub: Stub) -> AsyncIterator[Callable[..., Cluster]]:
         await cluster.close()
 
 
-BAD = [HALF, RESET, (429, {}), (502, "<html>"), (503, "not initialized"), (504, {}), (200, "<html>"), (404, "nope")]
+BLOCKED = (403, {"error": {"type": "cluster_block_exception", "reason": "index [x] blocked by: [...]"}, "status": 403})
+BAD = [HALF, RESET, (429, {}), (502, "<html>"), (503, "no"), (504, {}), (200, "<html>"), (404, "nope"), BLOCKED]
 
 
 @pytest.mark.parametrize("bad", BAD)
