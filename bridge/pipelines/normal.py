@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bridge.pipelines.key_order import in_order
 from bridge.pipelines.query_tree import NEURAL, QueryTree
 from bridge.pipelines.split import Processor, elements_of
 from bridge.pipelines.template_query import KIND as TEMPLATE
@@ -90,7 +91,7 @@ class Question:
     def _shown(self, source: Mapping[str, Any]) -> Json:
         shown = {key: self._visible(value) for key, value in source.items() if key not in _ASIDE}
         shown.update({key: self._source[key] for key in _HELD_BACK if key in self._source})
-        return shown
+        return in_order(shown)
 
     def _visible(self, node: Any) -> Any:
         if isinstance(node, list):

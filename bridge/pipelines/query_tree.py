@@ -15,7 +15,7 @@ Visit: TypeAlias = Callable[[Any], Any]
 NEURAL = "neural"
 
 # Keys below a clause that hold one query or a list of queries.
-_CLAUSES: dict[str, tuple[str, ...]] = {
+CLAUSES: dict[str, tuple[str, ...]] = {
     "bool": ("must", "filter", "should", "must_not", "mustNot"),
     "boosting": ("positive", "negative"),
     "constant_score": ("filter",),
@@ -66,7 +66,7 @@ class QueryTree:
             return lambda v: _changed(v, {"query": self.query, "functions": self._functions})
         if name == "knn":
             return lambda v: _values(v, lambda field: _changed(field, {"filter": self.query}))
-        keys = _CLAUSES.get(name, ())
+        keys = CLAUSES.get(name, ())
         return lambda v: _changed(v, dict.fromkeys(keys, self.query))
 
     def _functions(self, functions: Any) -> Any:

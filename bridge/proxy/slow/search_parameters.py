@@ -90,7 +90,7 @@ class Parameters:
         if not self.values.get("q"):
             return dict(body)
         query = {key: self.values[name] for name, key in _QUERY.items() if name in self.values}
-        return {**body, "query": {"query_string": {"query": self.values["q"], **query}}}
+        return {**body, "query": {"query_string": {"query": self.values["q"], "analyze_wildcard": "false", **query}}}
 
     @property
     def plain_total(self) -> bool:
