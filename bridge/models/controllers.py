@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -30,6 +30,8 @@ _SUPPORTED = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 _KEY = "plugins.ml_commons.controller_enabled"
 _OFF = f'Controller is currently disabled. To enable it, update the setting "{_KEY}" to true.'
 _NO_PRIVILEGE = "User doesn't have privilege to perform this operation on this model controller. Model ID: {}"
+
+Updated: TypeAlias = tuple[Stored[Controller], bool]
 
 
 class Controllers:
@@ -84,8 +86,11 @@ class Controllers:
         await self._check_access(model, caller)
         return stored.value
 
-    async def update(self, model_id: str, limits: Mapping[str, Any], caller: Caller | None) -> Stored[Controller]:
-        """Merge: users that are not named keep their limits. Raises InvalidRequest, Forbidden, NotFound, Conflict."""
+    async def update(self, model_id: str, limits: Mapping[str, Any], caller: Caller | None) -> Updated:
+        """Merge: users that are not named keep their limits; False beside what stands when that changed nothing.
+
+        Raises InvalidRequest, Forbidden, NotFound and Conflict.
+        """
         self._check_enabled()
         model = await self._models.get(model_id)
         if model is None:
@@ -102,13 +107,16 @@ class Controllers:
                 )
             if model.value.model_state is ModelState.DEPLOYING:
                 raise Conflict(_while_deploying("Updating", "update", model_id))
-            merged = _merged(stored.value.user_rate_limiter or {}, limits)
+            before = stored.value.user_rate_limiter or {}
+            merged = _merged(before, limits)
+            if merged == before:
+                return stored, False
             try:
                 written = await self._controllers.replace(stored, _controller(model_id, merged), refresh=True)
             except VersionConflict:
                 continue
             self._recent.pop(model_id, None)
-            return written
+            return written, True
         raise Unavailable("the controller is being written by too many at once")
 
     async def delete(self, model_id: str, caller: Caller | None) -> Stored[Controller]:
@@ -119,7 +127,7 @@ class Controllers:
             await self._check_access(model, caller)
         stored = await self._controllers.get(model_id)
         if stored is None:
-            raise NotFound("Failed to find model controller with the provided model ID")
+            raise NotFound("Failed to find model controller")
         await self._controllers.delete(model_id, refresh=True)
         await self._flag(model_id, False)
         return stored

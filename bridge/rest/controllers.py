@@ -34,8 +34,11 @@ async def update(request: web.Request) -> web.Response:
     """Change the limits of the users that are named."""
     limits = read_limits(await _body(request, "Update"))
     to, model_id = services(request), request.match_info["model_id"]
-    stored = await to.controllers.update(model_id, limits, request.get(CALLER))
-    return answer(request, written(to.names.controller, model_id, "updated", stored.version))
+    stored, changed = await to.controllers.update(model_id, limits, request.get(CALLER))
+    told = written(to.names.controller, model_id, "updated" if changed else "noop", stored.version)
+    if not changed:
+        del told["forced_refresh"]
+    return answer(request, told)
 
 
 async def delete(request: web.Request) -> web.Response:
