@@ -188,7 +188,7 @@ def loads_exact(data: bytes | str) -> Any:
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
         return simplejson.loads(text, use_decimal=True, object_pairs_hook=_no_duplicates)
-    except (simplejson.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Unparsable(str(error), kind="json_parse_exception") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import cached_property
@@ -139,8 +140,15 @@ def _doubles(value: Any) -> Any:
     if isinstance(value, list):
         return [_doubles(item) for item in value]
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return float(value)
+        return double if math.isfinite(double := _float(value)) else value
     return value
+
+
+def _float(value: float | Decimal) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def pooled(value: Any, *, mean: bool) -> list[float]:
@@ -162,4 +170,4 @@ def pooled(value: Any, *, mean: bool) -> list[float]:
 
 def _vector(values: Sequence[Any], otherwise: float) -> NDArray[np.float32]:
     known = (value if isinstance(value, int | float | Decimal) else otherwise for value in values)
-    return np.array([float(value) for value in known], dtype=np.float32)
+    return np.array([_float(value) for value in known], dtype=np.float32)

@@ -13,7 +13,7 @@ from bridge.domain.tensor import (
     TextDocsInput,
     TextSimilarityInput,
 )
-from bridge.errors import InvalidRequest
+from bridge.errors import InvalidRequest, Unparsable
 from bridge.processors.template import json_text
 
 TEXT_KEYS = frozenset(("text_docs", "query_text", "question", "context"))
@@ -34,6 +34,9 @@ def input_of(payload: Any, function: FunctionName, templates: frozenset[str] = f
 
     Raises InvalidRequest.
     """
+    if isinstance(payload, list):
+        reason = "Failed to parse object: expecting token of type [START_OBJECT] but found [START_ARRAY]"
+        raise Unparsable(reason, line=1, col=1)
     if not isinstance(payload, dict):
         raise InvalidRequest(f"Invalid payload: {json_text(payload)}")
     if function is FunctionName.REMOTE:
