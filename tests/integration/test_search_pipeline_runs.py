@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
-from search_lane import SEEN, SearchLane, searching
+from search_lane import DEADLINES, SEEN, SearchLane, searching
 
 pytestmark = pytest.mark.integration
 __all__ = ["searching"]
@@ -220,3 +221,40 @@ async def test_what_the_cluster_starts_by_itself_runs_the_rest(searching: Search
     body = {"search_pipeline": name, **ALL}
     status, answer = await searching.call("POST", f"/_plugins/_asynchronous_search?index={name}", body)
     assert (status, "asynchronous" in answer["error"]["reason"]) == (400, True)
+
+
+async def test_time_counts_until_the_search_is_done_and_no_longer(searching: SearchLane) -> None:
+    await searching.fill(searching.name)
+    answer = await run(searching, ALL, request=[{"only": {"sleep": 0.4}}], response=[{"mark": {"sleep": 0.01}}])
+    assert answer["took"] >= 400
+    answer = await run(searching, ALL, response=[{"mark": {"sleep": 2}}])
+    assert answer["took"] < 2000
+
+
+async def test_a_search_gives_its_processors_the_time_it_has(searching: SearchLane) -> None:
+    await searching.fill(searching.name)
+    chain = [{"only": {}}]
+    for body, more, least, most in ((ALL, "", None, None), ({**ALL, "timeout": "20s"}, "?timeout=30s", 10, 20)):
+        DEADLINES.clear()
+        await run(searching, body, request=chain, more=more)
+        left = None if DEADLINES[0] is None else DEADLINES[0] - asyncio.get_running_loop().time()
+        assert left is None if least is None else least < (left or 0) <= most
+
+
+async def test_neural_queries_work_inside_of_pipelines(searching: SearchLane) -> None:
+    name = searching.name
+    vector = {"type": "knn_vector", "dimension": 2, "method": {"name": "hnsw", "engine": "lucene", "space_type": "l2"}}
+    mappings = {"properties": {"v": vector, "color": {"type": "keyword"}}}
+    await searching.ok("PUT", f"/{name}", {"settings": {"index.knn": True}, "mappings": mappings})
+    for number, color in enumerate(("red", "green", "red")):
+        status, _ = await searching.call(
+            "PUT", f"/{name}/_doc/{number}?refresh=true", {"v": [number, 0.5], "color": color}
+        )
+        assert status == 201
+    neural = {"neural": {"v": {"query_text": "ab", "model_id": "m", "k": 3}}}
+    answer = await run(
+        searching, {"query": neural}, request=[{"only": {"filter": RED}}], response=[{"mark": {"look": True}}]
+    )
+    assert (ids(answer), marks(answer)) == (["2", "0"], [0, 1])
+    assert SEEN[0]["query"] == {"neural": {"v": {"query_text": "ab", "model_id": "m", "k": 3, "boost": 1.0}}}
+    assert SEEN[1]["query"]["bool"]["must"][0] == SEEN[0]["query"]

@@ -11,6 +11,7 @@ from bridge.pipelines.cache import PipelineCache
 from bridge.pipelines.search_definitions import AD_HOC, SearchPipeline, read_search
 from bridge.proxy.slow.pit import indices_of
 from bridge.proxy.slow.search_defaults import SearchDefaults
+from bridge.wire import dumps_exact, loads
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Selection:
                 raise InvalidRequest(
                     "Both named and inline search pipeline were specified. Please only specify one or the other."
                 )
-            return read_search(AD_HOC, inline, self._pipelines.search_services)
+            # Read as a stored definition is: numbers are what processors know.
+            definition = loads(dumps_exact(inline))
+            return read_search(AD_HOC, definition, self._pipelines.search_services)
         name = asked.named if asked.named is not None else inline
         if name is None and self._pipelines.search_names():
             name = await self.default(asked, headers)
