@@ -146,7 +146,7 @@ class Groups:
                 stored = stored or await self._made_for(name, description)
                 version = stored.value.latest_version + 1
                 value = replace(stored.value, latest_version=version, last_updated_time=now_ms())
-                await self._groups.replace(stored, value)
+                await self._groups.replace(stored, value, refresh=True)
             except VersionConflict:
                 continue
             return Place(stored.id, version)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
+import ledger
 import pytest
+import scenario
 from bridge_fixtures import BridgeProcess
 from scenario import Side
 from server_fixtures import Cluster, Servers
@@ -30,6 +34,21 @@ def parity_bridge(cluster: Cluster, servers: Servers, tmp_path_factory: pytest.T
         process.kill()
         for known in set(servers.clusters.values()):
             known.drop_indices(prefix)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ledger() -> Iterator[None]:
+    """What scenarios show of routes must stand in the ledger (where CI is set); BRIDGE_WRITE_COVERAGE=1 writes it."""
+    yield
+    kept = ledger.read()
+    # A loop of its own, so that the tests' loops stay as they are.
+    loop = asyncio.new_event_loop()
+    now = loop.run_until_complete(ledger.noted(kept, scenario.RECORDS))
+    loop.close()
+    if os.environ.get("BRIDGE_WRITE_COVERAGE"):
+        ledger.write(now)
+    elif os.environ.get("CI"):
+        assert now == kept, f"the coverage ledger is out of date: {ledger.HOW}"
 
 
 @pytest.fixture
