@@ -7,8 +7,12 @@ to files there and `render` adds them up; without it, one process shows its own.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 _WORK = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -36,13 +40,43 @@ LEASES_LOST = Counter("bridge_leases_lost_total", "Tasks this node held and lost
 OPEN_TASKS = Gauge("bridge_open_tasks", "Unfinished tasks in the cluster.", ["state"], multiprocess_mode="mostrecent")
 
 
-def render() -> bytes:
+@dataclass(frozen=True)
+class ModelFigures:
+    """`shown` are the models whose series are given out, all of them for None: one that nobody has deployed any more
+    leaves none behind. `quantiles` are seconds of the latest predict calls, by model and part."""
+
+    shown: frozenset[str] | None = None
+    quantiles: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+
+
+class _Chosen(Collector):
+    """What another collector has, without the series of models that are not shown; and the quantiles."""
+
+    def __init__(self, inner: Collector, models: ModelFigures) -> None:
+        self._inner = inner
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        shown = self._models.shown
+        for metric in self._inner.collect():
+            if shown is not None:
+                metric.samples = [one for one in metric.samples if one.labels.get("model_id", None) in (None, *shown)]
+            yield metric
+        text = "Quantiles of the latest predict calls, waiting included."
+        family = GaugeMetricFamily("bridge_model_predict_quantile_seconds", text, labels=["model_id", "quantile"])
+        for model_id, quantiles in self._models.quantiles.items():
+            for part, seconds in quantiles.items():
+                family.add_metric([model_id, str(part)], seconds)
+        yield family
+
+
+def render(models: ModelFigures | None = None) -> bytes:
     """All processes' figures in the Prometheus text format."""
+    inner: Collector = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
-    return generate_latest(REGISTRY)
+        inner = CollectorRegistry()
+        multiprocess.MultiProcessCollector(inner)  # type: ignore[no-untyped-call]
+    return generate_latest(_Chosen(inner, models or ModelFigures()))
 
 
 def forget_process(pid: int) -> None:

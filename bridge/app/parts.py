@@ -221,7 +221,7 @@ class Bridge:
             middlewares=[error_middleware, _gate(self.health), identity_middleware],
             client_max_size=self.settings.max_body,
         )
-        add_health_routes(app, self.health)
+        add_health_routes(app, self.health, self.models.figures.now)
         add_rest_routes(app, self._rest_services())
         if self.proxy is not None:
             add_slow_routes(app, self.proxy.services)

@@ -47,7 +47,7 @@ class NodeReports:
 
     async def gather(self, names: Sequence[str] = ()) -> dict[str, tuple[Node, Report]]:
         """Nodes by id, in order, with their reports: those that `names` mean (none: all). Silent ones are left out."""
-        nodes = chosen(await self._live.fresh(1.0), names, self._own_id)
+        nodes = chosen(await self._live.fresh(), names, self._own_id)
         reports = await asyncio.gather(*(self._ask(node_id, node) for node_id, node in nodes.items()))
         return {
             node_id: (node, report)

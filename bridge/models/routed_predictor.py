@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bridge import metrics
 from bridge.domain.caller import Caller
 from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model
@@ -87,16 +86,16 @@ class RoutedPredictor:
     ) -> MLOutput:
         """See Predictor.predict."""
         seconds = PREDICT_SECONDS if deadline is None else deadline
-        with self._statistics.requested(model_id), metrics.PREDICT_SECONDS.labels(model_id).time():
+        with self._statistics.requested(model_id):
             try:
                 stored = await self.model(model_id)
+                self._statistics.known(model_id, stored.value.algorithm)
                 check_enabled(stored.value, self._settings.current)
                 if stored.value.is_enabled is False:
                     raise Forbidden("Model is disabled.")
                 for guard in self._guards:
                     await guard.admit(stored, input, caller)
                 self._uses.note(model_id)
-                self._statistics.known(model_id, stored.value.algorithm)
                 if stored.value.algorithm is FunctionName.REMOTE:
                     output = await self._remotely(stored, input, seconds, caller)
                 else:
@@ -105,7 +104,7 @@ class RoutedPredictor:
                     self._judge(stored, output)
                 return output
             except BridgeError as error:
-                metrics.PREDICT_FAILURES.labels(model_id, error.kind).inc()
+                self._statistics.failed(model_id, error)
                 raise
 
     async def predict_here(self, model_id: str, input: MLInput, *, deadline: float) -> MLOutput:

@@ -21,6 +21,7 @@ from bridge.models.controllers import Controllers
 from bridge.models.deploy import Deployer
 from bridge.models.deploy_task import DEADLINE_SECONDS, DeployTask
 from bridge.models.download import Downloader
+from bridge.models.figures import Figures
 from bridge.models.groups import Groups
 from bridge.models.held import Inference
 from bridge.models.interface import InterfaceGuard
@@ -136,6 +137,7 @@ class ModelRuntime:
         disk = DiskLimit(data_dir, self.settings, opened=self.statistics.broke)
         self._guards = (self.access, rates, self.interface, disk)
         self.reports = NodeReports(node_id, self.live, self.statistics)
+        self.figures = Figures(self.statistics, self.live, self.known)
         self.profiles = Profiles(stores.models, stores.tasks, reports=self.reports, access=self.access)
 
     def _handlers(

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge import metrics
 from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.names import FunctionName
+from bridge.errors import BridgeError
 
 PREDICT, DEPLOY, REGISTER, UNDEPLOY = "predict", "deploy", "register", "undeploy"
 REQUESTS, FAILURES = "ml_action_request_count", "ml_action_failure_count"
@@ -111,12 +113,20 @@ class Statistics:
         try:
             yield
         finally:
+            # What is no model would make a series for every word that a client tries.
             if model_id in self._models:
-                self._model(model_id).requests.add((self._clock() - began) * 1000, self._most())
+                seconds = self._clock() - began
+                metrics.PREDICT_SECONDS.labels(model_id).observe(seconds)
+                self._model(model_id).requests.add(seconds * 1000, self._most())
 
     def known(self, model_id: str, algorithm: FunctionName) -> None:
         """This is a model: from now on its requests are timed. Before, a request may name anything."""
         self._model(model_id).algorithm = algorithm
+
+    def failed(self, model_id: str, error: BridgeError) -> None:
+        """A predict that a client asked of this node ended so."""
+        if model_id in self._models:
+            metrics.PREDICT_FAILURES.labels(model_id, error.kind).inc()
 
     def broke(self) -> None:
         """A limit of the machine (a circuit breaker of ML Commons) refused a call."""
@@ -126,9 +136,15 @@ class Statistics:
         """Drop what is known of a model."""
         self._models.pop(model_id, None)
 
-    def models(self) -> tuple[str, ...]:
-        """Those of which anything is known."""
-        return tuple(self._models)
+    def models(self) -> dict[str, FunctionName | None]:
+        """Those of which anything is known, and what they compute."""
+        return {model_id: model.algorithm for model_id, model in self._models.items()}
+
+    def seconds(self, model_id: str) -> dict[float, float]:
+        """Quantiles of the latest requests' durations in seconds."""
+        model = self._models.get(model_id)
+        told = None if model is None else model.requests.summary()
+        return {} if told is None else {part: told[f"p{round(100 * part)}"] / 1000 for part in QUANTILES}
 
     def times(self, model_id: str) -> dict[str, Any]:
         """`model_inference_stats` and `predict_request_stats` of a model, without those that are empty."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -44,7 +44,10 @@ class Health:
         return [*self._waiting.values(), *(reason for ask in self._asked for reason in ask())]
 
 
-def add_health_routes(app: web.Application, health: Health) -> None:
+Figures = Callable[[], Awaitable[metrics.ModelFigures]]
+
+
+def add_health_routes(app: web.Application, health: Health, models: Figures | None = None) -> None:
     """The probes' routes: `/_bridge/health` (200 or 503), `.../live`, `.../ready`, and `/_bridge/metrics`."""
 
     async def state(_: web.Request) -> web.Response:
@@ -57,7 +60,8 @@ def add_health_routes(app: web.Application, health: Health) -> None:
 
     async def figures(_: web.Request) -> web.Response:
         # The text version, as Prometheus asks for it; reading other processes' files is not the event loop's work.
-        text = await asyncio.to_thread(metrics.render)
+        told = None if models is None else await models()
+        text = await asyncio.to_thread(metrics.render, told)
         return web.Response(body=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app.router.add_get("/_bridge/health", state)

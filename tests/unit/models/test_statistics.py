@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_bridge import ModelBridge
-from model_pair import Pair
+from model_pair import Pair, until
 
+from bridge import metrics
 from bridge.domain.cluster_settings import ClusterSettings, FixedSettings
 from bridge.domain.names import FunctionName
 from bridge.domain.node import Node
@@ -53,7 +54,7 @@ def test_counters_windows_and_failures() -> None:
     statistics = Statistics(settings, clock=clock)
     with statistics.requested("m"):
         clock.now += 1
-    assert statistics.models() == ()
+    assert statistics.models() == {}
     statistics.known("m", FunctionName.TEXT_EMBEDDING)
     for seconds in (0.1, 0.2, 0.3):
         with statistics.requested("m"), statistics.inferring("m"):
@@ -177,3 +178,22 @@ async def test_a_node_that_is_gone_is_left_out(pair: Pair) -> None:
 def test_tasks_stand_with_their_model() -> None:
     nodes = {"n": {"tasks": {"t": {"model_id": "m", "state": "RUNNING"}}}}
     assert by_model(nodes) == {"m": {"tasks": {"t": {"model_id": "m", "state": "RUNNING"}}}}
+
+
+async def test_metrics_show_what_is_deployed_and_never_what_a_client_made_up(pair: Pair) -> None:
+    one, two = await pair.start(0), await pair.start(1)
+    model_id = await pair.model(one)
+    await one.deploy(model_id)
+    for named in (model_id, "made-up"):
+        await two.call("POST", f"/models/{named}/_predict", {"text_docs": ["a"]})
+    figures = await two.runtime.figures.now()
+    assert figures.shown == {model_id}
+    assert list(figures.quantiles[model_id]) == [0.5, 0.9, 0.99]
+    assert "made-up" not in metrics.render().decode()
+    await one.call("POST", f"/models/{model_id}/_undeploy")
+
+    async def gone() -> bool:
+        return not (await two.runtime.figures.now()).shown
+
+    await until(gone)
+    assert model_id not in metrics.render(await two.runtime.figures.now()).decode()
