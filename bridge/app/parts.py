@@ -192,7 +192,7 @@ class Bridge:
         self.remote = self._remote()
         self.worker = self._worker() if self.inference else None
         self.proxy = Proxy(settings, self.ground, self.models, run_dir) if "proxy" in settings.role_set else None
-        self.health.ask(self.models.reasons)
+        self.health.mention(self.models.troubles)
         if self.inference is not None:
             self.inference.on_exit = self.models.inference_died
 

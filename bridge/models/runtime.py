@@ -94,8 +94,15 @@ class ModelRuntime:
         self.cache = ContentCache(data_dir / "models", chunks)
         self.access = Access(stores.groups, self.settings, stores.models)
         self.groups = Groups(stores.groups, stores.models, self.access)
-        self.removal = ModelRemoval(stores, chunks=chunks, groups=self.groups, known=self.known)
         downloader = downloader or Downloader()
+        self._register_and_remove(stores, chunks, downloader, repository)
+        self._count_and_guard(stores, node_id, data_dir)
+        self._deploy_and_watch(stores, queue, inference, interval)
+        self.predictor = self._predictor(inference, auto_deploy_local, remote)
+        self.handlers = self._handlers(stores, chunks, downloader, deploy_seconds)
+
+    def _register_and_remove(self, stores: Stores, chunks: Chunks, downloader: Downloader, repository: str) -> None:
+        self.removal = ModelRemoval(stores, chunks=chunks, groups=self.groups, known=self.known)
         self._repository = ModelRepository(repository, downloader.limits)
         self.uploads = Uploads(
             models=stores.models,
@@ -106,6 +113,8 @@ class ModelRuntime:
             most_bytes=downloader.limits.max_bytes,
         )
         self.update = ModelUpdate(models=stores.models, groups=self.groups, access=self.access, known=self.known)
+
+    def _deploy_and_watch(self, stores: Stores, queue: TaskQueue, inference: Inference | None, interval: float) -> None:
         self.oversight = Oversight(
             models=stores.models,
             live=self.live,
@@ -114,7 +123,6 @@ class ModelRuntime:
             watch=self.known.note,
             interval=interval,
         )
-        self._count_and_guard(stores, node_id, data_dir)
         self.reconciler = self._reconciler(stores, inference)
         self.deployer = Deployer(
             models=stores.models,
@@ -124,8 +132,6 @@ class ModelRuntime:
             settings=self.settings,
             must_be_whole=self.uploads.must_be_whole,
         )
-        self.predictor = self._predictor(inference, auto_deploy_local, remote)
-        self.handlers = self._handlers(stores, chunks, downloader, deploy_seconds)
 
     def _count_and_guard(self, stores: Stores, node_id: str, data_dir: Path) -> None:
         self.statistics = Statistics(self.settings)
@@ -233,8 +239,8 @@ class ModelRuntime:
             statistics=self.statistics,
         )
 
-    def reasons(self) -> list[str]:
-        """What keeps this process from doing its part; empty when nothing does."""
+    def troubles(self) -> list[str]:
+        """What keeps this process from doing all of its part, for probes; plain requests are served all the same."""
         return [f"this node's document cannot be written: {self.pulse.trouble}"] if self.pulse.trouble else []
 
     async def _tend(self) -> None:

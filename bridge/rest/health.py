@@ -25,6 +25,7 @@ class Health:
         self.started = False
         self._waiting: dict[str, str] = {}
         self._asked: list[Reasons] = []
+        self._troubles: list[Reasons] = []
 
     def wait_for(self, part: str, reason: str) -> None:
         """`part` is not ready, and why."""
@@ -37,6 +38,15 @@ class Health:
     def ask(self, reasons: Reasons) -> None:
         """Also ask this at each probe."""
         self._asked.append(reasons)
+
+    def mention(self, troubles: Reasons) -> None:
+        """Also say this at each probe, as `troubles`: what somebody has to mend, and no reason to send nobody here."""
+        self._troubles.append(troubles)
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is wrong though requests are served."""
+        return [trouble for ask in self._troubles for trouble in ask()]
 
     @property
     def reasons(self) -> list[str]:
@@ -52,7 +62,7 @@ def add_health_routes(app: web.Application, health: Health, models: Figures | No
 
     async def state(_: web.Request) -> web.Response:
         reasons = health.reasons
-        body = {"live": True, "ready": not reasons, "reasons": reasons, **health.identity}
+        body = {"live": True, "ready": not reasons, "reasons": reasons, "troubles": health.troubles, **health.identity}
         return web.Response(body=dumps(body), status=503 if reasons else 200, content_type="application/json")
 
     async def live(_: web.Request) -> web.Response:
