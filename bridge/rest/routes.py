@@ -25,7 +25,8 @@ from bridge.rest import (
     uploads,
 )
 from bridge.rest.errors import Handler, error_middleware, no_handler, wrong_method
-from bridge.rest.services import SERVICES, Services
+from bridge.rest.permissions import PERMISSIONS, UNKNOWN
+from bridge.rest.services import SERVICES, Services, services
 
 BASE = "/_plugins/_ml"
 
@@ -54,25 +55,7 @@ _PARAMETERS: dict[Handler, tuple[str, ...]] = {
 def routes() -> list[web.RouteDef]:
     """Routes of ML Commons with the names of 2.4-2.6 beside today's, and the door for other nodes."""
     table = [
-        *_both("POST", ("models/_register", "models/_upload"), models.register),
-        *_both(
-            "POST", (f"models/{_MODEL}/{{version}}/_register", f"models/{_MODEL}/{{version}}/_upload"), models.register
-        ),
-        *_both("POST", ("models/_register_meta", "models/meta"), uploads.begin),
-        *_both(
-            "POST",
-            (f"models/{_MODEL}/upload_chunk/{{chunk_number}}", f"models/{_MODEL}/chunk/{{chunk_number}}"),
-            uploads.add_chunk,
-        ),
-        *_both("GET POST", ("models/_search",), models.search_models),
-        *_both("GET", (f"models/{_MODEL}",), models.get),
-        *_both("PUT", (f"models/{_MODEL}",), models.update),
-        *_both("DELETE", (f"models/{_MODEL}",), models.delete),
-        *_both("POST", (f"models/{_MODEL}/_deploy", f"models/{_MODEL}/_load"), deployment.deploy),
-        *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),
-        *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), deployment.undeploy),
-        *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
-        *_both("POST", (f"models/{_MODEL}/_batch_predict",), predict.batch_predict),
+        *_models(),
         *_both("GET POST", ("tasks/_search",), tasks.search_tasks),
         *_both("GET", (f"tasks/{_TASK}",), tasks.get),
         *_both("DELETE", (f"tasks/{_TASK}",), tasks.delete),
@@ -96,6 +79,30 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
+def _models() -> list[web.RouteDef]:
+    return [
+        *_both("POST", ("models/_register", "models/_upload"), models.register),
+        *_both(
+            "POST", (f"models/{_MODEL}/{{version}}/_register", f"models/{_MODEL}/{{version}}/_upload"), models.register
+        ),
+        *_both("POST", ("models/_register_meta", "models/meta"), uploads.begin),
+        *_both(
+            "POST",
+            (f"models/{_MODEL}/upload_chunk/{{chunk_number}}", f"models/{_MODEL}/chunk/{{chunk_number}}"),
+            uploads.add_chunk,
+        ),
+        *_both("GET POST", ("models/_search",), models.search_models),
+        *_both("GET", (f"models/{_MODEL}",), models.get),
+        *_both("PUT", (f"models/{_MODEL}",), models.update),
+        *_both("DELETE", (f"models/{_MODEL}",), models.delete),
+        *_both("POST", (f"models/{_MODEL}/_deploy", f"models/{_MODEL}/_load"), deployment.deploy),
+        *_both("POST", ("models/_undeploy", "models/_unload"), deployment.undeploy_several),
+        *_both("POST", (f"models/{_MODEL}/_undeploy", f"models/{_MODEL}/_unload"), deployment.undeploy),
+        *_both("POST", (f"models/{_MODEL}/_predict", f"_predict/{{algorithm}}/{_MODEL}"), predict.predict),
+        *_both("POST", (f"models/{_MODEL}/_batch_predict",), predict.batch_predict),
+    ]
+
+
 def _limits_and_figures() -> list[web.RouteDef]:
     return [
         *_both("POST", (f"controllers/{_MODEL}",), controllers.create),
@@ -109,9 +116,9 @@ def _limits_and_figures() -> list[web.RouteDef]:
     ]
 
 
-def add_routes(app: web.Application, services: Services) -> None:
+def add_routes(app: web.Application, to: Services) -> None:
     """Serve the routes in `app`; its middlewares must hold `error_middleware` and then `identity_middleware`."""
-    app[SERVICES] = services
+    app[SERVICES] = to
     app.add_routes(routes())
     # What is under our path and not ours is nobody's: the cluster, which may be asked for the rest, has none of it.
     app.router.add_route("*", BASE + "/{rest:.*}", nobody)
@@ -154,8 +161,11 @@ def _both(methods: str, paths: tuple[str, ...], handler: Handler) -> list[web.Ro
 
 
 def _checked(handler: Handler, known: tuple[str, ...]) -> Handler:
+    permission = PERMISSIONS.get(handler, UNKNOWN)
+
     @wraps(handler)
     async def handle(request: web.Request) -> web.StreamResponse:
+        services(request).access.permissions.check(request.get(CALLER), permission)
         parameters.check(request, known)
         return await handler(request)
 
