@@ -32,7 +32,7 @@ def completed_config(archive: ModelArchive, model: Model) -> dict[str, Any] | No
     said.setdefault("framework_type", pooled.value)
     if model.algorithm is FunctionName.TEXT_EMBEDDING and "embedding_dimension" not in said:
         said["embedding_dimension"] = _dimension(archive, config, modules)
-    return model_fields.model_config(said, model.algorithm)
+    return model_fields.model_config(said, model.algorithm, keep_false=True)
 
 
 def _dimension(archive: ModelArchive, config: dict[str, Any], modules: list[dict[str, Any]]) -> int:

@@ -154,16 +154,19 @@ def texts(field: str, value: Any) -> list[str] | None:
     return [read_text(item) for item in value]
 
 
-def model_config(value: Any, order: FunctionName = FunctionName.TEXT_EMBEDDING) -> dict[str, Any] | None:
+def model_config(
+    value: Any, order: FunctionName = FunctionName.TEXT_EMBEDDING, *, keep_false: bool = False
+) -> dict[str, Any] | None:
     """The known fields of a `model_config` in the order in which a config of this function is stored.
 
-    A false `normalize_result` is left out, as ML Commons does. Raises InvalidRequest, WrongToken.
+    A false `normalize_result` is left out, as ML Commons does, unless it says something (`keep_false`): over a true
+    one, or where a Hugging Face folder has an own opinion. Raises InvalidRequest, WrongToken.
     """
     if value is None:
         return None
     said = _object("model_config", value)
     found = {name: _READERS[name](said[name]) for name in _BASE_ORDER if said.get(name) is not None}
-    if found.get("normalize_result") is False:
+    if found.get("normalize_result") is False and not keep_false:
         del found["normalize_result"]
     _refuse_doubles(found)
     return {name: found[name] for name in _ORDERS.get(order, _BASE_ORDER) if name in found}

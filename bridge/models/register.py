@@ -103,7 +103,8 @@ def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """
     function = model_fields.function_name(body.get("function_name")) or FunctionName.TEXT_EMBEDDING
     model_format = model_fields.model_format(body.get("model_format"))
-    config = model_fields.model_config(body.get("model_config"), function)
+    own = model_format is ModelFormat.SAFETENSORS
+    config = model_fields.model_config(body.get("model_config"), function, keep_false=own)
     check_config(config, function if _function_first(body) else None, model_format)
     return {
         "name": body.get("name"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from bridge.domain.caller import Caller
 from bridge.domain.model import Model
-from bridge.domain.names import FunctionName, ModelState
+from bridge.domain.names import FunctionName, ModelFormat, ModelState
 from bridge.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable, VersionConflict
 from bridge.models import model_fields
 from bridge.models.access import Access
@@ -19,7 +20,13 @@ from bridge.store.documents import Documents, Stored
 from bridge.wire import read_flag, read_text
 
 _TRIES = 20
-_MERGED = ("rate_limiter", "model_config", "deploy_setting", "guardrails", "interface")
+_MERGED: dict[str, Callable[[Any], Any]] = {
+    "rate_limiter": model_fields.rate_limiter,
+    "model_config": partial(model_fields.model_config, keep_false=True),
+    "deploy_setting": model_fields.deploy_setting,
+    "guardrails": model_fields.guardrails,
+    "interface": model_fields.interface,
+}
 _UPDATABLE = (FunctionName.TEXT_EMBEDDING, FunctionName.REMOTE)
 
 
@@ -51,8 +58,8 @@ def parse_update(body: Mapping[str, Any]) -> ModelChanges:
             fields[name] = read_text(body[name])
     if body.get("is_enabled") is not None:
         fields["is_enabled"] = read_flag(body["is_enabled"])
-    for name in _MERGED:
-        value = getattr(model_fields, name)(body.get(name))
+    for name, read in _MERGED.items():
+        value = read(body.get(name))
         if value is not None:
             fields[name] = value
     if "model_config" in fields and "model_type" not in fields["model_config"]:
@@ -216,7 +223,8 @@ def _merged(model: Model, fields: Mapping[str, Any]) -> dict[str, Any]:
     if made.get("interface"):
         made["interface"] = {name: made["interface"][name] for name in model_fields.SIDES if name in made["interface"]}
     if made.get("model_config"):
-        made["model_config"] = model_fields.model_config(made["model_config"], model.algorithm)
+        own = model.model_format is ModelFormat.SAFETENSORS
+        made["model_config"] = model_fields.model_config(made["model_config"], model.algorithm, keep_false=own)
     return made
 
 

@@ -91,10 +91,13 @@ def test_an_interrupted_upload_goes_on(served: BridgeProcess, minilm_int8_onnx_z
 
 
 def test_a_hugging_face_folder(served: BridgeProcess, minilm_hf_folder: Path) -> None:
-    made = told(served.url, "model", "register", str(minilm_hf_folder), "--name", "hf")
-    assert (made["model_format"], made["model_state"]) == ("SAFETENSORS", "REGISTERED")
+    made = told(served.url, "model", "register", str(minilm_hf_folder), "--name", "hf", "--deploy")
+    assert (made["model_format"], made["model_state"]) == ("SAFETENSORS", "DEPLOYED")
     assert made["model_config"]["embedding_dimension"] == MINILM.dimension
-    bridge(served.url, "model", "delete", made["model_id"])
+    vector = json.loads(bridge(served.url, "model", "predict", made["model_id"], "a small example"))
+    # The folder says that its vectors are normalised.
+    assert sum(value * value for value in vector) == pytest.approx(1, abs=1e-4)
+    bridge(served.url, "model", "delete", made["model_id"], "--undeploy")
 
 
 def test_what_goes_wrong_is_said_and_shown_in_the_exit_code(served: BridgeProcess, tmp_path: Path) -> None:

@@ -187,3 +187,38 @@ def test_any_entry_name_stays_inside_or_is_refused(tmp_path_factory: pytest.Temp
     inside = (folder / "out").resolve()
     assert all(inside in found.resolve().parents for found in inside.rglob("*"))
     assert {entry.name for entry in folder.iterdir()} == {"model.zip", "out"}
+
+
+FOLDER = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"x", "onnx/model.onnx": b"y"}
+
+
+def without(name: str) -> bytes:
+    return zipped({key: content for key, content in FOLDER.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (zipped(FOLDER), None),
+        (without("config.json"), "No config.json file"),
+        (without("tokenizer.json"), "No tokenizer file"),
+        (without("model.safetensors"), "Can't find model file"),
+        (zipped({"model.onnx": b"x", "tokenizer.json": b"{}", "config.json": b"{}"}), "Can't find model file"),
+    ],
+)
+def test_hugging_face_folders(tmp_path: Path, content: bytes, problem: str | None) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(content)
+    expected = contextlib.nullcontext() if problem is None else pytest.raises(BadArchive, match=problem)
+    with expected:
+        check(path, ModelFormat.SAFETENSORS)
+
+
+def test_small_entries_can_be_read_before_unpacking(tmp_path: Path) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(zipped({**GOOD, "config.json": b"x" * 100}))
+    checked = check(path)
+    assert checked.read("config.json") == b"x" * 100
+    assert checked.read("nothing.json") is None
+    with pytest.raises(BadArchive, match="larger than 10 bytes"):
+        checked.read("config.json", most=10)

@@ -247,8 +247,15 @@ async def test_a_zip_of_a_folder(tmp_path: Path, model_server: FileServer) -> No
     url = model_server.serve_bytes("hf.zip", content)
     async with model_bridge(Stores.in_memory(), tmp_path / "data", inference=FakeInference()) as bridge:
         task = await bridge.register(
-            register_body(url, content, model_format="SAFETENSORS", model_config={"pooling_mode": "cls"})
+            register_body(
+                url,
+                content,
+                model_format="SAFETENSORS",
+                model_config={"pooling_mode": "cls", "normalize_result": False},
+            )
         )
         assert task["state"] == "COMPLETED", task
         model = (await bridge.call("GET", f"/models/{task['model_id']}")).body
         assert (model["model_config"]["pooling_mode"], model["model_config"]["embedding_dimension"]) == ("CLS", 3)
+        # The folder itself might say otherwise, so that this counts.
+        assert model["model_config"]["normalize_result"] is False

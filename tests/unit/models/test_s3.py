@@ -57,7 +57,7 @@ async def test_a_missing_object_says_so_and_shows_no_secret(store: TestServer) -
     async def write(_: bytes) -> None:
         raise AssertionError("nothing is to be written")
 
-    with pytest.raises(s3.S3Failed, match="NoSuchKey") as failed:
+    with pytest.raises(s3.S3Missing, match="NoSuchKey") as failed:
         await s3.read("s3://models/other.zip", write, lambda _: None)
     assert "canary" not in failed.value.reason
 

@@ -68,6 +68,15 @@ async def test_simultaneous_changes_are_all_kept(bridge: ModelBridge, model_serv
     assert list(made["interface"]) == ["output", "input"]
 
 
+async def test_normalizing_can_be_switched_off_again(bridge: ModelBridge, model_server: FileServer) -> None:
+    model = await registered(bridge, model_server)
+    for value, kept in ((True, True), (False, None)):
+        change = {"model_config": {"model_type": "bert", "normalize_result": value}}
+        assert (await bridge.call("PUT", f"/models/{model}", change)).status == 200
+        config = (await bridge.call("GET", f"/models/{model}")).body["model_config"]
+        assert config.get("normalize_result") is kept
+
+
 @pytest.mark.parametrize(
     ("model", "status"),
     [
