@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bridge.processors import ml_inference_request, ml_inference_response, text_embedding
+from bridge.processors import (
+    collapse,
+    ml_inference_request,
+    ml_inference_response,
+    rename_field,
+    sort,
+    split,
+    text_embedding,
+    truncate_hits,
+)
 from bridge.processors.inference_config import KIND
 from bridge.processors.ingest import IngestProcessor, IngestServices
 from bridge.processors.search import RequestFactory, ResponseFactory
@@ -21,7 +30,13 @@ class IngestFactory(Protocol):
 
 REQUEST: dict[str, RequestFactory] = {KIND: ml_inference_request.build}
 RESPONSE: dict[str, ResponseFactory] = {KIND: ml_inference_response.build}
-NATIVE_RESPONSE: dict[str, ResponseFactory] = {}
+NATIVE_RESPONSE: dict[str, ResponseFactory] = {
+    collapse.KIND: collapse.build,
+    rename_field.KIND: rename_field.build,
+    sort.KIND: sort.build,
+    split.KIND: split.build,
+    truncate_hits.KIND: truncate_hits.build,
+}
 """The cluster's own response processors, reproduced exactly for where one of ours stands before them."""
 INGEST: dict[str, IngestFactory] = {text_embedding.KIND: text_embedding.build}
 
