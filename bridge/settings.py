@@ -81,6 +81,11 @@ class Settings:
     allow_torchscript: bool = _option(True, "Load TorchScript files (they can carry code).")
     allow_model_urls: bool = _option(True, "Register models by http, https and s3 URL.")
     allow_file_urls: bool = _option(False, "Register models by file:// URL, too.")
+    ml_roles: str = _option(
+        "",
+        "Roles of the security plugin that may use the ML routes, separated by commas; all users when empty.",
+        metavar="ROLES",
+    )
     trusted_url_regex: str = _option(
         r"^(https?|ftp|file|s3)://[-a-zA-Z0-9+&@#/%?=~_|!:,.;]*[-a-zA-Z0-9+&@#/%=~_|]",
         "A model's URL must match this.",

@@ -25,6 +25,7 @@ from bridge.errors import Unavailable
 from bridge.models.download import Downloader, DownloadLimits
 from bridge.models.inference import InferenceProcess, ProcessOptions
 from bridge.models.node import NodeIdentity
+from bridge.models.permissions import MlRoles
 from bridge.models.remote_register import RemoteRegistration
 from bridge.models.runtime import ModelRuntime
 from bridge.pipelines.cache import PipelineCache
@@ -189,6 +190,7 @@ class Bridge:
         self.ground = Ground(settings)
         self.inference = _inference(settings) if "ml" in settings.role_set else None
         self.models = _runtime(settings, self.ground, self.inference)
+        self.models.access.permissions = MlRoles.named(settings.ml_roles)
         self.remote = self._remote()
         self.worker = self._worker() if self.inference else None
         self.proxy = Proxy(settings, self.ground, self.models, run_dir) if "proxy" in settings.role_set else None

@@ -13,6 +13,7 @@ from bridge.domain.model import Model, ModelGroup
 from bridge.domain.tensor import MLInput
 from bridge.errors import BridgeError, Forbidden, NotFound
 from bridge.models.access_rules import AccessMode, may_use
+from bridge.models.permissions import PREDICT, MlRoles
 from bridge.store.documents import Documents, Stored
 
 NO_PRIVILEGE = "User doesn't have privilege to perform this operation on this model"
@@ -27,6 +28,7 @@ class Access:
     """The rules of ML Commons for public, restricted and private groups.
 
     They hold when the cluster has the security plugin (a caller is given) and `model_access_control_enabled` is on.
+    `permissions` say by the names of roles who may do what at all; set by the composition root.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Access:
         self._models = models
         self._clock = clock
         self._recent: OrderedDict[str, tuple[float, ModelGroup]] = OrderedDict()
+        self.permissions = MlRoles()
 
     def enabled(self, caller: Caller | None) -> bool:
         """Whether groups that he makes have an owner and an access mode."""
@@ -106,6 +109,7 @@ class Access:
 
     async def admit(self, stored: Stored[Model], input: MLInput, caller: Caller | None) -> None:
         """See bridge.models.predictor.Guard."""
+        self.permissions.check(caller, PREDICT)
         group_id = stored.value.model_group_id
         if caller is None or group_id is None or not self.applies(caller):
             return

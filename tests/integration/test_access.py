@@ -159,7 +159,7 @@ def _filled(house: House, path: str, body: Any) -> Any:
 
 @pytest.mark.parametrize("resource", ["models", "model_groups", "tasks"])
 @pytest.mark.parametrize(
-    "body", [None, {"query": {"exists": {"field": "chunk_number"}}}, {"aggs": {"n": {"terms": {"field": "model_id"}}}}]
+    "body", [{}, {"query": {"exists": {"field": "chunk_number"}}}, {"aggs": {"n": {"terms": {"field": "model_id"}}}}]
 )
 def test_searches_and_overviews_tell_bob_nothing_of_adas(house: House, resource: str, body: Any) -> None:
     _, told = house.ask("bob", "POST", f"{ML}/{resource}/_search", body)
@@ -279,7 +279,33 @@ def test_secrets_show_up_nowhere(house: House) -> None:
     hers = (f"{ML}/tasks/{told['task_id']}", f"{ML}/tasks/_search", f"{ML}/models/_search", f"{ML}/stats")
     all_of_it = ("/_bridge/metrics", "/_bridge/health", f"{ML}/connectors/_search", f"{ML}/profile")
     shown = [house.process.log_text()]
-    shown += [json.dumps(client.request("GET", path)[1]) for path in hers]
-    shown += [json.dumps(house.admin.request("GET", path)[1]) for path in all_of_it]
+    shown += [json.dumps(client.request("GET", path, _body(path))[1]) for path in hers]
+    shown += [json.dumps(house.admin.request("GET", path, _body(path))[1]) for path in all_of_it]
     for secret in secrets:
         assert not [text for text in shown if secret in text]
+
+
+def _body(path: str) -> Any:
+    return {"size": 1000} if path.endswith("_search") else None
+
+
+def test_roles_of_the_ml_plugin_keep_their_meaning_where_they_are_asked_for(
+    house: House, index_prefix: str, tmp_path: Path
+) -> None:
+    house.users.make("reader", backend_roles=[], role=USER)
+    house.users.make("worker", backend_roles=[], role=USER)
+    house.users.map_to("reader", "ml_read_access")
+    house.users.map_to("worker", "ml_full_access")
+    try:
+        with secured_bridge(
+            house.direct, house.users, tmp_path, index_prefix, "--ml-roles", "ml_full_access"
+        ) as process:
+            search, predict = ("POST", f"{ML}/models/_search", {}), ("POST", f"{ML}/models/nope/_predict", PREDICT)
+            for name, may_read, may_run in (("reader", 200, 403), ("worker", 200, 404), ("bob", 403, 403)):
+                client = house.users.of(name, process.url)
+                assert client.request(*search)[0] == may_read
+                status, told = client.request(*predict)
+                assert status == may_run
+                assert may_run == 404 or "no permissions for [cluster:admin/opensearch/ml/predict]" in str(told)
+    finally:
+        house.users.unmap("ml_read_access", "ml_full_access")
