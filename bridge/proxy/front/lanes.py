@@ -69,22 +69,32 @@ def after_scan(head: RequestHead, table: Table, body: bytes | bytearray, limit: 
 
 
 def _search(head: RequestHead, table: Table, verdicts: Verdicts, found: Route) -> Choice:
-    named = None
-    if head.query:
-        for name, value in parameters(head.query):
-            if name == b"source" and suspicious(value, table.words + _PIT, None, len(value)):
-                return _SLOW
-            if name == b"search_pipeline":
-                named = value.decode("utf-8", "replace")
-    if named is not None:
-        if named in table.search_pipelines or (not table.known and named != "_none"):
+    named, scope = None, f"?{found.target}"
+    for name, value in parameters(head.query) if head.query else ():
+        if name == b"source" and suspicious(value, table.words + _PIT, None, len(value)):
             return _SLOW
-    elif table.search_pipelines:
+        if name == b"search_pipeline":
+            named = value.decode("utf-8", "replace")
+        elif name == b"expand_wildcards":
+            scope += "?" + value.decode("utf-8", "replace")
+    if named is not None:
+        slow = named in table.search_pipelines or (not table.known and named != "_none")
+        return _SLOW if slow else _plain(head)
+    return _by_default(head, table, verdicts, found, scope)
+
+
+def _by_default(head: RequestHead, table: Table, verdicts: Verdicts, found: Route, scope: str) -> Choice:
+    """A search that leaves it to its indices which pipeline it goes through."""
+    if table.search_pipelines:
         if found.work is Work.SEARCHES:
             return _SLOW
-        if found.target is not None and not verdicts.clear(f"?{found.target}", table.version):
+        if found.target is not None and not verdicts.clear(scope, table.version):
             # What was clear a moment ago will do while there is nobody to ask: searches outlive the application.
-            return Choice(Lane.SLOW, f"?{found.target}", verdicts.knows(f"?{found.target}"))
+            return Choice(Lane.SLOW, scope, verdicts.knows(scope))
+    return _plain(head)
+
+
+def _plain(head: RequestHead) -> Choice:
     return _SCAN if head.has_body else _FAST
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bridge.domain.caller import CALLER
 from bridge.errors import BridgeError, Unparsable, error_body, status_of
-from bridge.proxy.slow.presentation import presented, unshaped
+from bridge.proxy.slow.presentation import decoded, presented, unshaped
 from bridge.proxy.slow.search import parsed_source, with_total, without_total
 from bridge.proxy.slow.search_parameters import Parameters
 from bridge.proxy.slow.searching import Prepared, Search, Searching, finished
@@ -88,7 +88,7 @@ class MultiSearch:
             reply = await self._services.upstream.exchange("POST", target, sent, b"".join(lines))
             if reply.status != 200:
                 return reply_answer(reply)
-            answer, headers = reply.json(), reply.headers
+            answer, headers = await decoded(reply), reply.headers
         answer["responses"] = await _joined(answer["responses"], outcomes, Parameters.of(request.raw_path))
         return presented(answer, request, headers)
 

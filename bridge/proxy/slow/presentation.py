@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,11 +13,12 @@ from aiohttp import web
 from yarl import URL
 
 from bridge.errors import NotAcceptable
-from bridge.proxy.slow.upstream import json_answer
+from bridge.proxy.slow.upstream import Reply, json_answer
 from bridge.wire import dumps_exact
 
 _SHAPING = ("filter_path", "pretty", "human", "error_trace")
 _GONE = object()
+_LONG = 262_144
 _YAML = ("yaml", "yml")
 
 
@@ -51,6 +53,18 @@ def presented(answer: Any, request: web.Request, headers: Mapping[str, str]) -> 
     kept = {name: value for name, value in headers.items() if name.lower() != "content-type"}
     # Whatever is JSON is YAML.
     return web.Response(status=200, body=b"---\n" + body, headers={**kept, "Content-Type": "application/yaml"})
+
+
+async def decoded(reply: Reply) -> Any:
+    """The JSON of an answer; a long one is read while other requests go on. Raises Unparsable."""
+    return await asyncio.to_thread(reply.json) if len(reply.body) > _LONG else reply.json()
+
+
+async def presented_apart(answer: Any, request: web.Request, reply: Reply) -> web.Response:
+    """`presented` for an answer made of `reply`, while other requests go on where it is long."""
+    if len(reply.body) > _LONG:
+        return await asyncio.to_thread(presented, answer, request, reply.headers)
+    return presented(answer, request, reply.headers)
 
 
 def _accepted(accept: str) -> str:

@@ -11,7 +11,8 @@ from bridge.domain.caller import CALLER
 from bridge.errors import BridgeError, ClusterUnavailable, InvalidRequest, NotAcceptable, Unparsable
 from bridge.pipelines.search_definitions import SearchPipeline
 from bridge.proxy.slow.documents import CLEAR_HEADER, CLEAR_SECONDS
-from bridge.proxy.slow.presentation import presented
+from bridge.proxy.slow.presentation import decoded, presented, presented_apart
+from bridge.proxy.slow.search_defaults import is_wild
 from bridge.proxy.slow.search_parameters import Parameters
 from bridge.proxy.slow.searching import Prepared, Search, Searching, finished
 from bridge.proxy.slow.services import SlowServices
@@ -37,8 +38,7 @@ class Searches:
         search = search_of(request, parsed)
         prepared = await self._searching.prepared(search)
         if prepared is None:
-            extra = {CLEAR_HEADER: str(CLEAR_SECONDS)} if search.leaves_it_to_the_index else None
-            return await self._pass_on(request, raw if not inline else None, extra=extra)
+            return await self._pass_on(request, raw if not inline else None, extra=_clear(search))
         if prepared.run is None:
             target, body = search.parameters.bodiless(), dumps_exact(prepared.body)
             return await self._services.upstream.pass_on(request, target=target, body=body, content_type=_JSON)
@@ -55,10 +55,11 @@ class Searches:
         reply = await self._exchange(request, target, prepared.body)
         if reply.status != 200:
             return reply_answer(reply)
-        answer = with_total(await finished(prepared, without_total(reply.json(), search.parameters)), search.parameters)
+        answer = without_total(await decoded(reply), search.parameters)
+        answer = with_total(await finished(prepared, answer), search.parameters)
         if status:
             answer["status"] = 200
-        return presented(answer, request, reply.headers)
+        return await presented_apart(answer, request, reply)
 
     async def count(self, request: web.Request) -> web.StreamResponse:
         """`_count`: the request processors of the index's pipeline run, and the search counts."""
@@ -72,13 +73,14 @@ class Searches:
         if search.leaves_it_to_the_index:
             pipeline = await self._searching.selection.of(search.asked(), search.headers)
         if pipeline is None or set(parsed) - {"query"}:
-            return await self._rewritten(request, raw, search, inline)
+            return await self._rewritten(request, raw, search, inline, extra=None if pipeline else _clear(search))
         return await self._counted(request, search, pipeline)
 
     async def _counted(self, request: web.Request, search: Search, pipeline: SearchPipeline) -> web.StreamResponse:
         source = {**search.body, "size": 0, "track_total_hits": True}
         if "min_score" in search.parameters.values:
-            source["min_score"] = float(search.parameters.values["min_score"])
+            # A number in a text is a number to the cluster, and anything else is its to refuse.
+            source["min_score"] = search.parameters.values["min_score"]
         counting = Search(
             body=source, parameters=search.parameters, headers=search.headers, target=search.target,
             resolving=search.resolving, caller=search.caller,
@@ -133,10 +135,18 @@ class Searches:
             why = [{"valid": False, "error": error.reason}]
             return json_answer(200, dumps_exact({"_shards": shards, "valid": False, "explanations": why}))
 
-    async def _rewritten(self, request: web.Request, raw: bytes, search: Search, inline: bool) -> web.StreamResponse:
+    async def _rewritten(
+        self,
+        request: web.Request,
+        raw: bytes,
+        search: Search,
+        inline: bool,
+        *,
+        extra: Mapping[str, str] | None = None,
+    ) -> web.StreamResponse:
         changed = await self._searching.rewritten(search)
         if changed is search.body:
-            return await self._pass_on(request, raw if not inline else None)
+            return await self._pass_on(request, raw if not inline else None, extra=extra)
         return await self._services.upstream.pass_on(
             request, target=search.parameters.bodiless(), body=dumps_exact(changed), content_type=_JSON
         )
@@ -199,6 +209,14 @@ def search_of(request: web.Request, body: dict[str, Any], *, target: str | None 
         resolving=parameters.resolving(),
         caller=request.get(CALLER),
     )
+
+
+def _clear(search: Search) -> dict[str, str] | None:
+    """The verdict that searches of this target concern nothing of ours, for the front door to remember. What a wildcard
+    stands for depends on who asks, where callers have rights."""
+    if not search.leaves_it_to_the_index or (search.caller is not None and is_wild(search.target)):
+        return None
+    return {CLEAR_HEADER: str(CLEAR_SECONDS)}
 
 
 def without_total(answer: dict[str, Any], parameters: Parameters) -> dict[str, Any]:

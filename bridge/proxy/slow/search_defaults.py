@@ -23,7 +23,7 @@ class SearchDefaults:
         self._lookups = lookups
         self._seconds = stale_seconds
         self._clock = clock
-        self._known: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, str | None]] = {}
+        self._known: dict[tuple[str, tuple[tuple[str, str], ...], str], tuple[float, str | None]] = {}
         self._generation = 0
 
     def clear(self) -> None:
@@ -31,9 +31,12 @@ class SearchDefaults:
         self._known.clear()
         self._generation += 1
 
-    async def of(self, target: str, resolving: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
+    async def of(
+        self, target: str, resolving: Mapping[str, str], headers: Mapping[str, str], *, caller: str = ""
+    ) -> str | None:
         """The name of the pipeline that applies to a search of `target`, a list of names as it stands in a path,
-        decoded; `resolving` are the request's parameters about wildcards and missing indices.
+        decoded; `resolving` are the request's parameters about wildcards and missing indices. `caller` is who asks,
+        where callers have rights: a wildcard stands for what he may see.
 
         Raises Forbidden when neither the caller nor the bridge may know, ClusterUnavailable.
         """
@@ -41,7 +44,7 @@ class SearchDefaults:
         names = [name for name in target.split(",") if name and not _is_remote(name)]
         if not names:
             return None
-        key = (",".join(names), tuple(sorted(resolving.items())))
+        key = (",".join(names), tuple(sorted(resolving.items())), caller if is_wild(target) else "")
         known = self._known.get(key)
         if known is not None and known[0] > self._clock():
             return known[1]
@@ -70,6 +73,11 @@ def agreed(settings: Iterable[Any]) -> str | None:
     `_none` beside a name depends on the order of a hash table: here the name counts."""
     named = {name for name in settings if isinstance(name, str) and name not in ("", NONE)}
     return named.pop() if len(named) == 1 else None
+
+
+def is_wild(target: str | None) -> bool:
+    """Whether a list of names stands for more than it names."""
+    return target is not None and ("*" in target or "_all" in target.split(","))
 
 
 def _is_remote(name: str) -> bool:

@@ -33,7 +33,8 @@ class Search:
 
     def asked(self) -> Asked:
         """What it says of its pipeline."""
-        return Asked(self.body, self.target, self.parameters.pipeline, self.resolving)
+        caller = self.caller.name if self.caller is not None else ""
+        return Asked(self.body, self.target, self.parameters.pipeline, self.resolving, caller)
 
     @property
     def leaves_it_to_the_index(self) -> bool:

@@ -17,12 +17,13 @@ from bridge.wire import dumps_exact, loads
 @dataclass(frozen=True)
 class Asked:
     """What a search says of its pipeline: `named` in the URL, `target` the decoded list of indices in the path or in
-    the header of an item, `resolving` the parameters about wildcards and missing indices."""
+    the header of an item, `resolving` the parameters about wildcards and missing indices, `caller` a name."""
 
     body: Mapping[str, Any]
     target: str | None = None
     named: str | None = None
     resolving: Mapping[str, str] | None = None
+    caller: str = ""
 
 
 class Selection:
@@ -63,7 +64,7 @@ class Selection:
             target = _of_pit(pit["id"])
         if not target:
             return None
-        return await self._defaults.of(target, asked.resolving or {}, headers)
+        return await self._defaults.of(target, asked.resolving or {}, headers, caller=asked.caller)
 
     def ours(self, name: str | None) -> bool:
         """Whether this is the name of a pipeline of ours."""

@@ -111,6 +111,8 @@ def test_searches_of_indices_are_looked_at_once_while_there_are_pipelines(reques
     assert lane(request_line, SEARCHED, body=b"{}", verdicts=verdicts) is Lane.SCAN
     assert lane(request_line, SEARCHED, verdicts=verdicts) is Lane.FAST
     assert lane("PUT /a/_doc/1", OURS, verdicts=verdicts) is Lane.SLOW
+    assert lane(f"{request_line}?ignore_unavailable=true", SEARCHED, verdicts=verdicts) is Lane.FAST
+    assert lane(f"{request_line}?expand_wildcards=all", SEARCHED, verdicts=verdicts) is Lane.SLOW
     now[0] = 6.0
     again = choose(head(request_line, body=b"{}"), SEARCHED, verdicts)
     assert (again.lane, again.spare) == (Lane.SLOW, True)

@@ -84,6 +84,15 @@ async def test_defaults_are_remembered_for_a_while_and_forgotten_when_told() -> 
     assert len(asking.asked) == 4
 
 
+async def test_what_a_wildcard_stands_for_depends_on_who_asks() -> None:
+    asking = Asking()
+    defaults = SearchDefaults(asking, stale_seconds=5, clock=lambda: 0.0)  # type: ignore[arg-type]
+    for target, expected in (("a", 1), ("a*", 3), ("_all", 5)):
+        for caller in ("x", "y", "x"):
+            await defaults.of(target, {}, {}, caller=caller)
+        assert len(asking.asked) == expected
+
+
 def test_a_point_in_time_names_its_indices() -> None:
     assert indices_of(PIT) == ["procs_ia"]
     assert indices_of(PIT.rstrip("=")) == ["procs_ia"]
