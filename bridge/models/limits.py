@@ -45,7 +45,7 @@ class RateLimits:
         self._controllers = controllers
         self._nodes = nodes
         self._clock = clock
-        self._buckets: OrderedDict[tuple[str, str | None], TokenBucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str | None], tuple[Mapping[str, Any], TokenBucket]] = OrderedDict()
 
     async def admit(self, stored: Stored[Model], input: MLInput, caller: Caller | None) -> None:
         """See Guard; raises TooManyRequests with the seconds until the next call may pass."""
@@ -61,13 +61,18 @@ class RateLimits:
     def _take(self, model_id: str, user: str | None, limiter: Mapping[str, Any] | None, refusal: str) -> None:
         key = (model_id, user)
         rate = rate_of(limiter, self._share()) if limiter else None
-        if rate is None:
+        if rate is None or limiter is None:
             self._buckets.pop(key, None)
             return
-        bucket = self._buckets.get(key)
-        if bucket is None or bucket.rate != rate:
-            # A changed limit, or another number of bridges, counts at once and begins anew.
-            bucket = self._buckets[key] = TokenBucket(rate, self._clock)
+        known = self._buckets.get(key)
+        if known is None or known[0] != limiter:
+            # A changed limit counts at once and begins anew.
+            known = (limiter, TokenBucket(rate, self._clock))
+        bucket = known[1]
+        if bucket.rate != rate:
+            # Another number of bridges: nobody gets more calls by coming and going.
+            bucket.change(rate)
+        self._buckets[key] = known
         self._buckets.move_to_end(key)
         while len(self._buckets) > _MOST:
             self._buckets.popitem(last=False)

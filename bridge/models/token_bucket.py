@@ -55,6 +55,12 @@ class TokenBucket:
         self._tokens = rate.burst
         self._at = clock()
 
+    def change(self, rate: Rate) -> None:
+        """From now on another rate; what is in the bucket stays, as far as it fits."""
+        self._fill()
+        self.rate = rate
+        self._tokens = min(self._tokens, rate.burst)
+
     def take(self) -> bool:
         """Take one token; False when there is none."""
         self._fill()

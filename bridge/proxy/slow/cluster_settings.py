@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from bridge.background import Background
@@ -63,8 +64,7 @@ class ClusterSettingsRoutes:
             return await self._services.upstream.pass_on(request)
         if not (with_defaults or live.kept.persistent or live.kept.transient):
             return await self._services.upstream.pass_on(request)
-        headers = sent_headers(request.headers, replaced=True)
-        reply = await self._services.upstream.exchange("GET", _flat_target(request), headers)
+        reply = await self._services.upstream.exchange("GET", _flat_target(request), _headers(request))
         if reply.status != 200 or not _is_json(reply):
             return reply_answer(reply)
         return self._answer(request, _merged(reply.json(), live, bool(with_defaults)), bool(in_flat), reply)
@@ -89,7 +89,7 @@ class ClusterSettingsRoutes:
     ) -> web.StreamResponse:
         reply = None
         if sent is not None or request.get(CALLER) is not None:
-            headers = sent_headers(request.headers, replaced=True, content_type=_JSON)
+            headers = _headers(request, content_type=_JSON)
             reply = await self._services.upstream.exchange("PUT", _flat_target(request), headers, sent or _NOTHING)
             if reply.status != 200 or not _is_json(reply):
                 return reply_answer(reply)
@@ -107,8 +107,7 @@ class ClusterSettingsRoutes:
         if self._has_plugin is None:
             paths = ",".join(f"{store}.{_PLUGIN_KEY}" for store in (*STORES, "defaults"))
             target = f"/_cluster/settings?include_defaults=true&filter_path={paths}"
-            headers = sent_headers(request.headers, replaced=True)
-            reply = await self._services.upstream.exchange("GET", target, headers)
+            reply = await self._services.upstream.exchange("GET", target, _headers(request))
             if reply.status != 200 or not _is_json(reply):
                 return False
             self._has_plugin = bool(reply.json())
@@ -203,8 +202,15 @@ def _check_parameters(request: web.Request) -> None:
 
 
 def _flat_target(request: web.Request) -> str:
-    plain = URL(request.raw_path, encoded=True).without_query_params("filter_path", "pretty")
+    plain = URL(request.raw_path, encoded=True).without_query_params("filter_path", "pretty", "format")
     return str(plain if _switch(request, "flat_settings") is None else plain.update_query({"flat_settings": "true"}))
+
+
+def _headers(request: web.Request, content_type: str | None = None) -> CIMultiDict[str]:
+    """The caller's, asking for JSON whatever he asks for: the answer is read here."""
+    headers = sent_headers(request.headers, replaced=True, content_type=content_type)
+    headers["Accept"] = _JSON
+    return headers
 
 
 def _is_json(reply: Reply) -> bool:

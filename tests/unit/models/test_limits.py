@@ -107,6 +107,16 @@ async def test_a_changed_or_removed_limit_counts_at_once() -> None:
     assert [await room.passes(none) for _ in range(5)] == [True] * 5
 
 
+async def test_bridges_that_come_and_go_bring_no_calls() -> None:
+    room = Room()
+    stored = await room.model(rate_limiter={"limit": "4", "unit": "DAYS"})
+    assert [await room.passes(stored) for _ in range(4)] == [True] * 4
+    room.nodes["n1"] = Node(name="n", roles=("proxy",))
+    assert not await room.passes(stored)
+    del room.nodes["n1"]
+    assert not await room.passes(stored)
+
+
 @pytest.mark.parametrize("limiter", [{}, {"limit": "1"}, {"unit": "DAYS"}, {"limit": "inf", "unit": "DAYS"}])
 async def test_half_a_limiter_limits_nothing(limiter: dict[str, str]) -> None:
     room = Room()

@@ -94,6 +94,9 @@ async def test_reads_show_both_in_the_asked_form(slow: SlowLane) -> None:
         "persistent": {"cluster": {"max_shards_per_node": "5"}},
         "transient": {"plugins": {"ml_commons": {"max_model_on_node": "2"}}},
     }
+    asked = await slow.client.get(PATH + "?format=yaml", headers={"Accept": "application/yaml"})
+    assert (await asked.json())["transient"]["plugins"]["ml_commons"]["max_model_on_node"] == "2"
+    assert slow.cluster.last("GET", PATH).headers["Accept"] == "application/json"
     defaults = (await (await slow.client.get(PATH + "?include_defaults=true&flat_settings=true")).json())["defaults"]
     assert defaults["node.name"] == "n"
     assert defaults[ML + "native_memory_threshold"] == "90"
