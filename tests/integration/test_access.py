@@ -25,7 +25,19 @@ USER = {
     "cluster_permissions": ["cluster_composite_ops", "cluster_monitor", "cluster:admin/ingest/pipeline/*"],
     "index_permissions": [{"index_patterns": ["t-*"], "allowed_actions": ["*"]}],
 }
-SETTING = "plugins.ml_commons.model_access_control_enabled"
+SETTINGS = {
+    "plugins.ml_commons.model_access_control_enabled": True,
+    "plugins.ml_commons.connector_access_control_enabled": True,
+    "plugins.ml_commons.trusted_connector_endpoints_regex": ["^http://127\\.0\\.0\\.1.*$"],
+    "plugins.ml_commons.connector.private_ip_enabled": True,
+}
+CONNECTOR = {
+    "name": "hers",
+    "version": 1,
+    "protocol": "http",
+    "credential": {"key": "CanaryOfAConnector"},
+    "actions": [{"action_type": "predict", "method": "POST", "url": "http://127.0.0.1:9/x", "request_body": "{}"}],
+}
 REFUSED = ("privilege", "permission", "Only owner")
 
 
@@ -73,7 +85,7 @@ def house(secured_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
         users.make("ada", backend_roles=["research"], role=USER)
         users.make("bob", backend_roles=["sales"], role=USER)
         made = House(process, secured_cluster, users, {}, folder)
-        status, told = made.ask("admin", "PUT", "/_cluster/settings", {"persistent": {SETTING: True}})
+        status, told = made.ask("admin", "PUT", "/_cluster/settings", {"persistent": SETTINGS})
         assert status == 200, told
         _furnish(made)
         yield made
@@ -86,6 +98,8 @@ def _furnish(house: House) -> None:
     house.things |= {"model": task["model_id"], "task": task["task_id"]}
     limits = {"user_rate_limiter": {"ada": {"limit": "100", "unit": "MINUTES"}}}
     _ok(house.ask("ada", "POST", f"{ML}/controllers/{{model}}", limits))
+    made = _ok(house.ask("ada", "POST", f"{ML}/connectors/_create", CONNECTOR))
+    house.things["connector"] = made["connector_id"]
     meta = register_body("", b"x", name="in parts", model_group_id=house.things["group"], total_chunks=2)
     meta = {name: value for name, value in meta.items() if name != "url"}
     house.things["upload"] = _ok(house.ask("ada", "POST", f"{ML}/models/_register_meta", meta))["model_id"]
@@ -127,6 +141,10 @@ FORBIDDEN: list[tuple[str, str, Any]] = [
     ("POST", "controllers/{model}", {"user_rate_limiter": {}}),
     ("PUT", "controllers/{model}", {"user_rate_limiter": {}}),
     ("DELETE", "controllers/{model}", None),
+    ("GET", "connectors/{connector}", None),
+    ("PUT", "connectors/{connector}", {"description": "mine"}),
+    ("DELETE", "connectors/{connector}", None),
+    ("POST", "models/_register", {"function_name": "remote", "connector_id": "{connector}"}),
 ]
 
 
@@ -157,7 +175,7 @@ def _filled(house: House, path: str, body: Any) -> Any:
     return filled
 
 
-@pytest.mark.parametrize("resource", ["models", "model_groups", "tasks"])
+@pytest.mark.parametrize("resource", ["models", "model_groups", "tasks", "connectors"])
 @pytest.mark.parametrize(
     "body", [{}, {"query": {"exists": {"field": "chunk_number"}}}, {"aggs": {"n": {"terms": {"field": "model_id"}}}}]
 )
@@ -275,7 +293,7 @@ def test_secrets_show_up_nowhere(house: House) -> None:
     told = _ok(client.request("POST", f"{ML}/models/_register", body))
     with pytest.raises(AssertionError, match="FAILED"):
         await_task(client, told["task_id"])
-    secrets = [canary, *house.users.passwords.values(), house.direct.password]
+    secrets = [canary, CONNECTOR["credential"]["key"], *house.users.passwords.values(), house.direct.password]
     hers = (f"{ML}/tasks/{told['task_id']}", f"{ML}/tasks/_search", f"{ML}/models/_search", f"{ML}/stats")
     all_of_it = ("/_bridge/metrics", "/_bridge/health", f"{ML}/connectors/_search", f"{ML}/profile")
     shown = [house.process.log_text()]
