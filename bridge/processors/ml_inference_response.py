@@ -6,7 +6,6 @@ hit that lacks its fields costs no call, and what can't be written is one clean 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -133,7 +132,7 @@ class _Written:
     def _put(self, place: int, key: str, value: Any) -> None:
         source = self._hits[place].get("_source")
         if isinstance(source, dict) and (self._override or key not in source):
-            self._added.setdefault(place, {})[key] = copy.deepcopy(value)
+            self._added.setdefault(place, {})[key] = value
 
     def hits(self) -> list[Json]:
         """The hits in their order; those that nothing was written into are the same objects."""

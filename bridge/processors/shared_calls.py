@@ -44,23 +44,20 @@ def alone(inputs: Sequence[MLInput]) -> list[SharedCall]:
 
 def joined(inputs: Sequence[MLInput]) -> list[SharedCall]:
     """As few calls as possible, none with more than TEXTS_A_CALL texts unless one input alone has more."""
-    open_calls: dict[MLInput, list[int]] = {}
     calls: list[list[int]] = []
+    latest: dict[MLInput, list[int]] = {}
+    held: dict[MLInput, int] = {}
     for at, one in enumerate(inputs):
         if not isinstance(one, TextDocsInput | TextSimilarityInput):
             calls.append([at])
             continue
-        like = replace(one, text_docs=())
-        members = open_calls.get(like)
-        if members is None or _texts(inputs, members) + len(one.text_docs) > TEXTS_A_CALL:
-            members = open_calls[like] = []
-            calls.append(members)
-        members.append(at)
+        like, count = replace(one, text_docs=()), len(one.text_docs)
+        if like not in latest or held[like] + count > TEXTS_A_CALL:
+            latest[like], held[like] = [], 0
+            calls.append(latest[like])
+        latest[like].append(at)
+        held[like] += count
     return [_shared(inputs, members) for members in calls]
-
-
-def _texts(inputs: Sequence[MLInput], members: Sequence[int]) -> int:
-    return sum(len(text_docs(inputs[at])) for at in members)
 
 
 def text_docs(one: MLInput) -> tuple[str, ...]:
