@@ -56,7 +56,10 @@ async def _not_whole(model_id: str) -> None:
 
 
 class Deployer:
-    """Plans of deployment. `must_be_whole` is asked about models that are being registered."""
+    """Plans of deployment.
+
+    `must_be_whole` is asked about models that are being registered, `changed` is told each model with a new plan.
+    """
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class Deployer:
         nudge: Callable[[], None] | None = None,
         settings: CurrentSettings | None = None,
         must_be_whole: Whole = _not_whole,
+        changed: Callable[[Stored[Model]], None] | None = None,
         undeploy_seconds: float = UNDEPLOY_SECONDS,
     ) -> None:
         self._models = models
@@ -75,6 +79,7 @@ class Deployer:
         self._nudge = nudge or _nobody
         self._settings = settings or FixedSettings()
         self._must_be_whole = must_be_whole
+        self._changed = changed or _ignored
         self._undeploy_seconds = undeploy_seconds
 
     async def deploy(self, model_id: str, node_ids: Sequence[str] | None = None) -> str:
@@ -103,6 +108,7 @@ class Deployer:
             except VersionConflict:
                 await asyncio.sleep(random.uniform(0.0, 0.05))
                 continue
+            self._changed(written)
             return await self._submit(written)
         raise _crowded(model_id)
 
@@ -218,10 +224,11 @@ class Deployer:
             if value == stored.value:
                 return value
             try:
-                await self._models.replace(stored, value, refresh=True)
+                written = await self._models.replace(stored, value, refresh=True)
             except VersionConflict:
                 await asyncio.sleep(random.uniform(0.0, 0.05))
                 continue
+            self._changed(written)
             return stored.value
         raise _crowded(model_id)
 
@@ -270,6 +277,10 @@ def _callers(model: Model, among: Iterable[str]) -> list[str]:
 
 def _crowded(model_id: str) -> Unavailable:
     return Unavailable(f"model {model_id} is being written by too many at once")
+
+
+def _ignored(stored: Stored[Model]) -> None:
+    return
 
 
 def _nobody() -> None:

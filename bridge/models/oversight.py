@@ -11,7 +11,7 @@ import structlog
 from bridge.domain.cluster_settings import CurrentSettings, FixedSettings
 from bridge.domain.model import Model
 from bridge.domain.names import WANTED_STATES
-from bridge.errors import BridgeError, VersionConflict
+from bridge.errors import BridgeError, ClusterError, VersionConflict
 from bridge.models.groups import now_ms
 from bridge.models.node import LiveNodes
 from bridge.models.states import settled, undeployed
@@ -110,5 +110,9 @@ class Oversight:
             await self._models.replace(stored, value, refresh=True)
         except VersionConflict:
             # Somebody else wrote the same, or something newer: the next look sees.
+            return False
+        except ClusterError as error:
+            # One document that the cluster refuses must not keep the others from being written.
+            log.warning("state not written", action="model.state", model_id=stored.id, reason=error.reason)
             return False
         return True

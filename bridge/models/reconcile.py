@@ -110,7 +110,7 @@ class Reconciler:
         ordered = sorted(found, key=lambda stored: (stored.value.last_deployed_time or 1 << 62, stored.id))
         wanted = {stored.id: stored for stored in ordered if self._is_mine(stored.value)}
         changed = [self._drop(held) for name, held in list(self._held.items()) if name not in wanted]
-        changed += [self._consider(stored) for stored in wanted.values()]
+        changed += [self._considered(stored) for stored in wanted.values()]
         if any(changed):
             await self._publish()
         await self._oversight.look(found)
@@ -132,6 +132,14 @@ class Reconciler:
         if not holding.busy:
             self._start(holding, self._unload(holding), "unload")
         return was_wanted
+
+    def _considered(self, stored: Stored[Model]) -> bool:
+        try:
+            return self._consider(stored)
+        except Exception:
+            # A document that nobody foresaw is that model's trouble alone.
+            log.exception("model not considered", action="reconcile.model", model_id=stored.id)
+            return False
 
     def _consider(self, stored: Stored[Model]) -> bool:
         """Whether the report changed."""

@@ -131,6 +131,7 @@ class ModelRuntime:
             nudge=self.nudge,
             settings=self.settings,
             must_be_whole=self.uploads.must_be_whole,
+            changed=lambda stored: self.known.note([stored]),
         )
 
     def _count_and_guard(self, stores: Stores, node_id: str, data_dir: Path) -> None:
@@ -256,6 +257,8 @@ class ModelRuntime:
                     await self.removal.sweep()
                 except BridgeError as error:
                     log.warning("sweep failed", action="register.sweep", reason=error.reason)
+                except Exception:
+                    log.exception("sweep failed", action="register.sweep")
 
     async def _refresh_description(self) -> None:
         if self._describe is None:
@@ -264,3 +267,6 @@ class ModelRuntime:
             self.pulse.describe(**await self._describe())
         except BridgeError as error:
             log.warning("devices not read", action="node.describe", reason=error.reason)
+        except Exception:
+            # The description is of use, but nothing depends on it.
+            log.exception("devices not read", action="node.describe")
