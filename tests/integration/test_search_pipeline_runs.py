@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from search_lane import DEADLINES, SEEN, SearchLane, searching
+from search_lane import CANCELLED, DEADLINES, SEEN, SearchLane, searching
 
 pytestmark = pytest.mark.integration
 __all__ = ["searching"]
@@ -239,6 +239,15 @@ async def test_a_search_gives_its_processors_the_time_it_has(searching: SearchLa
         await run(searching, body, request=chain, more=more)
         left = None if DEADLINES[0] is None else DEADLINES[0] - asyncio.get_running_loop().time()
         assert left is None if least is None else least < (left or 0) <= most
+
+
+async def test_a_client_that_goes_away_takes_its_processors_along(searching: SearchLane) -> None:
+    await searching.fill(searching.name)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            await run(searching, ALL, request=[{"only": {"sleep": 60}}])
+    assert await asyncio.to_thread(CANCELLED.wait, 10)
+    assert len(SEEN) == 1
 
 
 async def test_neural_queries_work_inside_of_pipelines(searching: SearchLane) -> None:

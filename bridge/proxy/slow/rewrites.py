@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.domain.caller import CALLER
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.pipelines.neural import rewritten
 from bridge.proxy.slow.services import SlowServices
@@ -43,7 +44,7 @@ class Rewrites:
         if isinstance(destination, Mapping):
             self._refuse(destination.get("pipeline"))
         part = body.get(path[0]) if path else body
-        changed = await rewritten(part, self._services.predictor)
+        changed = await rewritten(part, self._services.predictor, caller=request.get(CALLER))
         if changed is part:
             return await self._services.upstream.pass_on(request, body=raw if request.body_exists else None)
         whole = {**body, path[0]: changed} if path else changed
