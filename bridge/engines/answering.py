@@ -16,6 +16,8 @@ from bridge.engines.pooling import Floats
 from bridge.engines.session import Inputs, ModelSpec, Output, Said, Session, Text, wanted_output
 from bridge.engines.tokenizer import TextTokenizer, Window
 
+LONGEST_CONTEXT = 1_000_000
+"""Characters. Some 700 windows of 512 tokens, about as many as a CPU runs in the time that a predict has."""
 WARM_UP = ("How is the weather?", "The weather is nice, it is a beautiful day.")
 
 
@@ -43,6 +45,11 @@ class AnsweringModel:
         """The one pair. Raises EngineFault(BAD_INPUT)."""
         if not isinstance(input, QuestionAnsweringInput):
             raise EngineFault(FaultCode.BAD_INPUT, "This model takes question and context.")
+        if len(input.context) > LONGEST_CONTEXT:
+            raise EngineFault(
+                FaultCode.BAD_INPUT,
+                f"The context has {len(input.context)} characters; at most {LONGEST_CONTEXT} are read for an answer.",
+            )
         return [(input.question, input.context)]
 
     def encode(self, texts: Sequence[Text], kind: str | None = None) -> list[Window]:

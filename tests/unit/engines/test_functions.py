@@ -199,6 +199,13 @@ def test_a_long_context_is_read_to_its_end(load, tmp_path):
     assert answer(model, "where is it " * 60, "the london river") == "london river"
 
 
+def test_a_context_that_nobody_could_wait_for_is_refused(load, tmp_path):
+    model = load(tiny.write_answers_onnx(tmp_path), ANSWERING)
+    with pytest.raises(EngineFault, match="1000001 characters; at most 1000000") as caught:
+        model.texts(QuestionAnsweringInput(question="where", context="x" * 1_000_001))
+    assert caught.value.code is FaultCode.BAD_INPUT
+
+
 @given(st.data())
 def test_every_window_fits_and_together_they_cover_the_context(tmp_path_factory, data):
     model = _windows_of(tmp_path_factory)
