@@ -59,8 +59,9 @@ class Parameters:
     @classmethod
     def of(cls, target: str) -> Parameters:
         """Read as the cluster reads it: `;` separates too."""
-        query = target.partition("?")[2].replace(";", "&")
-        return cls(target, dict(parse_qsl(query, keep_blank_values=True)))
+        path, mark, query = target.partition("?")
+        query = query.replace(";", "&")
+        return cls(path + mark + query, dict(parse_qsl(query, keep_blank_values=True)))
 
     @property
     def pipeline(self) -> str | None:

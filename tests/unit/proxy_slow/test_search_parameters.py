@@ -31,7 +31,9 @@ def test_the_target_for_the_cluster_loses_what_the_body_says() -> None:
     assert read.upstream(folded=True, shaped=True) == "/a%2Cb/_search?routing=r"
     assert read.source_query() == "size=3&_source=n"
     assert Parameters.of("/_search").upstream(folded=True, shaped=True) == "/_search"
-    assert Parameters.of("/_search?a=1;verbose_pipeline").verbose
+    parted = Parameters.of("/_search?a=1;verbose_pipeline;%73ize=3")
+    assert (parted.verbose, parted.source_keys) == (True, ["size"])
+    assert parted.upstream(folded=True, shaped=True) == "/_search?a=1"
 
 
 @pytest.mark.parametrize(
