@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import yaml
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.rest.answers import filtered
+from bridge.rest.answers import answer, filtered
 
 FOUND = {"hits": {"total": {"value": 2}, "hits": [{"_id": "a", "_source": {"n": 1}}, {"_id": "b"}]}, "took": 3}
 
@@ -43,3 +46,27 @@ def test_everything_may_be_asked_for_and_nothing_taken_away(value: dict[str, Any
     assert filtered(value, ["*"]) == value
     assert filtered(value, ["-zzz"]) == value
     assert filtered(value, ["-*"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "{ }"),
+        ([], "[ ]"),
+        ({"a": []}, '{\n  "a" : [ ]\n}'),
+        (
+            {"a": [1.5, {"b": None}], "c": True},
+            '{\n  "a" : [\n    1.5,\n    {\n      "b" : null\n    }\n  ],\n  "c" : true\n}',
+        ),
+        ({'"ü': "\n"}, '{\n  "\\"ü" : "\\n"\n}'),
+    ],
+)
+def test_pretty_is_the_clusters(value: Any, text: str) -> None:
+    request = make_mocked_request("GET", "/x?pretty")
+    shown = answer(request, value)
+    assert isinstance(shown.body, bytes)
+    assert shown.body.decode() == text + "\n"
+    assert json.loads(text) == value
+    as_yaml = answer(make_mocked_request("GET", "/x?format=yaml"), value)
+    assert as_yaml.content_type == "application/yaml"
+    assert yaml.safe_load(as_yaml.body) == value
