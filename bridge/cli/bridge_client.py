@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 ML = "/_plugins/_ml"
 DEFAULT = "http://127.0.0.1:9700"
 TRIES = 6
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries at most."""
 _PASSING = (429, 502, 503, 504)
 _CONNECT_SECONDS = 15.0
 _READ_SECONDS = 3600.0
@@ -115,7 +118,7 @@ class BridgeClient:
         """
         tries = AsyncRetrying(
             stop=stop_after_attempt(TRIES),
-            wait=wait_random_exponential(multiplier=0.5, max=10),
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
             retry=retry_if_exception_type(_Again),
         )
         try:
@@ -178,14 +181,21 @@ def reason_in(raw: bytes) -> str:
 
 @asynccontextmanager
 async def _client(to: Target) -> AsyncIterator[BridgeClient]:
-    headers = {"Authorization": f"Bearer {to.token}"} if to.token else {}
     async with aiohttp.ClientSession(
-        headers=headers,
-        auth=aiohttp.BasicAuth(to.user, to.password or "") if to.user and not to.token else None,
+        headers=_credentials(to),
         connector=aiohttp.TCPConnector(ssl=_tls(to)),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS),
     ) as session:
         yield BridgeClient(to, session)
+
+
+def _credentials(to: Target) -> dict[str, str]:
+    if to.token:
+        return {"Authorization": f"Bearer {to.token}"}
+    if not to.user:
+        return {}
+    pair = b64encode(f"{to.user}:{to.password or ''}".encode()).decode("ascii")
+    return {"Authorization": f"Basic {pair}"}
 
 
 def _tls(to: Target) -> ssl.SSLContext | bool:

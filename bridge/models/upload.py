@@ -198,11 +198,13 @@ class Uploads:
                 value = await self._checked(stored, workspace / "model.zip")
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from errors
+            except OSError as error:
+                raise Unavailable(f"the content cannot be checked on this bridge: {error.strerror or error}") from error
             finally:
+                self._locks.pop(model_id, None)
                 await asyncio.to_thread(shutil.rmtree, workspace, ignore_errors=True)
             await self._finish(model_id, value)
             self._known.forget(model_id)
-        self._locks.pop(model_id, None)
 
     async def _checked(self, stored: Stored[Model], path: Path) -> dict[str, Any]:
         """The fields that the content gives. Raises InvalidRequest for another hash and for a zip that is no model."""

@@ -11,6 +11,7 @@ from file_server import FileServer
 from scenario import ML, Side, Step, ended, play
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(300)]
+SEARCH = f"{ML}/models/_search"
 REGISTER, META = f"{ML}/models/_register", f"{ML}/models/_register_meta"
 CONTENT = zipped({"model.onnx": b"graph", "tokenizer.json": b"{}"})
 PIECES = (CONTENT[:50], CONTENT[50:])
@@ -99,6 +100,12 @@ async def test_the_fields_of_a_registration(sides: tuple[Side, Side], model_serv
         "additional_config": {"space_type": "l2"}, "all_config": "{}", "model_max_length": "17",
     }  # fmt: skip
     # ML Commons copies these into every chunk, where nobody reads them.
+    models = {
+        "bool": {
+            "must": [{"term": {"name.keyword": "<unique>"}}],
+            "must_not": [{"exists": {"field": "chunk_number"}}],
+        }
+    }
     copied = ("is_enabled", "rate_limiter", "guardrails", "interface")
     await play(
         [
@@ -108,6 +115,24 @@ async def test_the_fields_of_a_registration(sides: tuple[Side, Side], model_serv
             Step("a chunk", "GET", f"{ML}/models/<model>_0", skip=copied),
             Step("a chunk's content", "GET", f"{ML}/models/<model>_0?return_content=true", skip=copied),
             Step("no such chunk", "GET", f"{ML}/models/<model>_1"),
+            Step("search", "POST", SEARCH, {"query": models}, unordered=True),
+            Step("search some fields", "POST", SEARCH, {"query": models, "_source": ["name"]}),
+            Step(
+                "search chunks with content",
+                "POST",
+                SEARCH,
+                {"query": {"term": {"model_id": "<model>"}}, "_source": ["model_content", "chunk_number"]},
+                unordered=True,
+            ),
+            Step("a bad query", "POST", SEARCH, {"query": {"nope": {}}}),
+            Step(
+                "search without a word of chunks",
+                "POST",
+                SEARCH,
+                {"query": {"term": {"name.keyword": "<unique>"}}},
+                differs="the bridge answers models, ML Commons their chunks, too",
+                status=200,
+            ),
             Step("again", "POST", REGISTER, body, capture={"task": "task_id"}),
             ended("registered again", capture={"second": "model_id"}),
             Step("the second version", "GET", f"{ML}/models/<second>"),
