@@ -10,6 +10,7 @@ from bridge.processors import (
     ml_inference_request,
     ml_inference_response,
     rename_field,
+    rerank,
     sort,
     split,
     text_embedding,
@@ -29,7 +30,7 @@ class IngestFactory(Protocol):
 
 
 REQUEST: dict[str, RequestFactory] = {KIND: ml_inference_request.build}
-RESPONSE: dict[str, ResponseFactory] = {KIND: ml_inference_response.build}
+RESPONSE: dict[str, ResponseFactory] = {KIND: ml_inference_response.build, rerank.KIND: rerank.build}
 NATIVE_RESPONSE: dict[str, ResponseFactory] = {
     collapse.KIND: collapse.build,
     rename_field.KIND: rename_field.build,
