@@ -14,9 +14,9 @@ from bridge.domain.model import Model
 from bridge.domain.names import FunctionName
 from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors, RemoteInput, TextDocsInput
 from bridge.errors import InvalidRequest
+from bridge.models.predict_input import parse_input
 from bridge.rest.answers import answer
 from bridge.rest.body import parse_object, read_body
-from bridge.rest.predict_input import parse_input
 from bridge.rest.services import services
 
 

@@ -24,8 +24,9 @@ _KINDS = ("QUERY", "PASSAGE")
 _FORMATS = ("WORD", "TOKEN_ID")
 
 
-def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model) -> MLInput:
-    """Read a predict body as `function` reads it, which may be another one than the model's. Raises InvalidRequest."""
+def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model | None) -> MLInput:
+    """Read a predict body as `function` reads it, which may be another one than the model's. Without the model nothing
+    is checked that depends on it. Raises InvalidRequest."""
     if function is FunctionName.REMOTE:
         return _remote(body)
     if function is FunctionName.TEXT_SIMILARITY:
@@ -37,7 +38,7 @@ def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model) -
     return _docs(body, model)
 
 
-def _docs(body: Mapping[str, Any], model: Model) -> TextDocsInput:
+def _docs(body: Mapping[str, Any], model: Model | None) -> TextDocsInput:
     """`result_filter` holds the fields of the filter and replaces those beside it."""
     filters = body.get("result_filter")
     if filters is not None and not isinstance(filters, dict):
@@ -149,9 +150,11 @@ def _constant(parameters: Mapping[str, Any], name: str, kind: str, known: Sequen
     return upper
 
 
-def _kind(parameters: Mapping[str, Any], model: Model) -> str | None:
+def _kind(parameters: Mapping[str, Any], model: Model | None) -> str | None:
     """Which prefix the texts get. ML Commons has the same rules, but answers 500 where the first two are broken."""
     said = _constant(parameters, "content_type", "AsymmetricTextEmbeddingParameters.EmbeddingContentType", _KINDS)
+    if model is None:
+        return None if said is None else said.lower()
     if model.algorithm in (FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE):
         return None
     if said is None and is_asymmetric(model):

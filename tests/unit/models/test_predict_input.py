@@ -10,7 +10,7 @@ from bridge.domain.model import Model
 from bridge.domain.names import FunctionName
 from bridge.domain.tensor import QuestionAnsweringInput, RemoteInput, TextDocsInput, TextSimilarityInput
 from bridge.errors import InvalidRequest
-from bridge.rest.predict_input import parse_input
+from bridge.models.predict_input import parse_input
 
 EMBEDDING, SPARSE, TOKENIZE = (
     FunctionName.TEXT_EMBEDDING,
