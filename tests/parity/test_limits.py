@@ -17,6 +17,8 @@ TWICE = {"limit": "2", "unit": "DAYS"}
 CONTROLLER = f"{ML}/controllers/<model>"
 LIMITS = {"user_rate_limiter": {"u1": {"limit": "4", "unit": "MINUTES"}, "u2": {"limit": 5}, "u3": {}}}
 
+PASSED = {"inference_results.0.output.0.name": ("sentence_embedding",)}
+
 
 @pytest.fixture
 def deployed(tmp_path: Path, model_server: FileServer) -> list[Step]:
@@ -55,14 +57,14 @@ async def test_rates_of_models(sides: tuple[Side, Side], deployed: list[Step]) -
             *deployed,
             *(predict(f"call {number}") for number in range(3)),
             limited("an hour's limit", {"limit": 1, "unit": "HOURS"}),
-            predict("the first of a new limit"),
+            # The reference takes a moment to tell its nodes.
+            replace(predict("the first of a new limit"), until=PASSED),
             predict("the second"),
             limited("a wrong unit", {"limit": 1, "unit": "hours"}),
             limited("a wrong limit", {"limit": "abc", "unit": "HOURS"}),
             limited("less than none", {"limit": -1, "unit": "HOURS"}),
             limited("a wide limit", {"limit": 100_000, "unit": "SECONDS"}),
-            # The reference takes a moment to tell its nodes.
-            replace(predict("wide"), until={"inference_results.0.output.0.name": ("sentence_embedding",)}),
+            replace(predict("wide"), until=PASSED),
             *(predict(f"wide {number}") for number in range(3)),
             *removed(),
         ],

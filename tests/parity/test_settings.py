@@ -202,18 +202,14 @@ async def test_a_second_bridge_follows_within_two_seconds(
 
 
 async def test_a_cluster_with_the_real_plugin_keeps_its_keys_too(reference: Cluster, start_bridge: StartBridge) -> None:
+    key = ML + "mcp_header_passthrough_enabled"
+    there = {"persistent": {"plugins": {"ml_commons": {"mcp_header_passthrough_enabled": "true"}}}}
     bridge = start_bridge(reference.url)
     async with aiohttp.ClientSession() as session:
-        async with session.put(bridge.url + PATH, json={"persistent": {BATCH: 55}}) as answer:
-            told = await answer.json()
-            assert (answer.status, told["persistent"]) == (
-                200,
-                {"plugins": {"ml_commons": {BATCH.rpartition(".")[2]: "55"}}},
-            )
-        shown = f"{PATH}?filter_path=persistent.{BATCH}"
-        assert reference.request("GET", shown)[1]["persistent"]["plugins"]["ml_commons"] == {
-            BATCH.rpartition(".")[2]: "55"
-        }
-        async with session.put(bridge.url + PATH, json={"persistent": {BATCH: None}}) as answer:
+        async with session.put(bridge.url + PATH, json={"persistent": {key: True}}) as answer:
+            assert (answer.status, await answer.json()) == (200, {"acknowledged": True, **there, "transient": {}})
+        shown = f"{PATH}?filter_path=persistent.{key}"
+        assert reference.request("GET", shown)[1] == there
+        async with session.put(bridge.url + PATH, json={"persistent": {key: None}}) as answer:
             assert answer.status == 200
         assert reference.request("GET", shown)[1] == {}
