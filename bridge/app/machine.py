@@ -16,6 +16,12 @@ async def machine(inference: InferenceProcess | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"memory_free": have.available}
     if inference is not None:
         found = [Device(name="cpu", kind="cpu", memory_total=have.total, memory_free=have.available)]
-        found += [Device(name=f"cuda:{number}", kind="cuda") for number in devices.gpu_nodes()]
+        found += [await asyncio.to_thread(_gpu, number) for number in devices.gpu_nodes()]
         fields["devices"] = tuple(found)
     return fields
+
+
+def _gpu(number: int) -> Device:
+    have = memory.gpu(number)
+    told = {} if have is None else {"memory_total": have.total, "memory_free": have.available}
+    return Device(name=f"cuda:{number}", kind="cuda", **told)
