@@ -27,7 +27,7 @@ from bridge.models.held import Inference
 from bridge.models.interface import InterfaceGuard
 from bridge.models.known import KnownModels
 from bridge.models.limits import DiskLimit, RateLimits
-from bridge.models.node import LEASE_SECONDS, LiveNodes, NodePulse
+from bridge.models.node import BEAT_SECONDS, LEASE_SECONDS, LiveNodes, NodePulse
 from bridge.models.node_reports import NodeReports
 from bridge.models.oversight import INTERVAL_SECONDS, Oversight
 from bridge.models.peers import Peers
@@ -86,7 +86,7 @@ class ModelRuntime:
         self.settings = settings or FixedSettings()
         self._background = Background()
         self.uses = Uses()
-        self.pulse = NodePulse(node_id, node, stores.nodes, idle=self.uses.idle)
+        self.pulse = NodePulse(node_id, node, stores.nodes, every=min(BEAT_SECONDS, lease / 4), idle=self.uses.idle)
         self.live = LiveNodes(stores.nodes, own=self.pulse, lease=lease)
         self.known = KnownModels(stores.models)
         self.peers = Peers(own_id=node_id)
