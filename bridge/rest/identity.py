@@ -20,6 +20,7 @@ _MOST = 1000
 _CREDENTIALS = ("authorization", "cookie")
 _PATH = "/_plugins/_security/authinfo"
 _ADMIN_ROLE = "all_access"
+_NO_ROUTE = "no handler found"
 
 
 class Identities:
@@ -55,7 +56,8 @@ class Identities:
         await self._cluster.close()
 
     async def of(self, headers: Mapping[str, str]) -> Caller | None:
-        """The caller as `authinfo` describes him; None on an open cluster. Raises ClusterError (401, 403 as it came).
+        """The caller as `authinfo` describes him; None on an open cluster. Raises ClusterError (401, 403 as it came)
+        and ClusterUnavailable.
 
         Only credentials are read from `headers`; whatever else a client writes there proves nothing.
         """
@@ -71,11 +73,11 @@ class Identities:
 
     async def _ask(self, key: bytes, asked: Mapping[str, str], now: float) -> Caller | None:
         answer = await self._cluster.attempt("GET", _PATH, headers=asked)
-        if answer.status in (400, 404, 405):
-            # No such route: the cluster has no security plugin.
+        if answer.status == 400 and _NO_ROUTE in str(answer.body):
+            # The cluster has no security plugin.
             self._open_until = now + OPEN_SECONDS
             return None
-        if answer.status >= 400:
+        if answer.status in (401, 403):
             raise ClusterError(answer.status, answer.body)
         caller = caller_of(answer.body)
         self._known[key] = (now, caller)
@@ -86,6 +88,7 @@ class Identities:
 
 def caller_of(told: Any) -> Caller:
     """A body of `authinfo` as a Caller. Raises ClusterUnavailable when it names nobody."""
+    # Whatever else answers (a proxy before a cluster that restarts) must not open the door.
     name = told.get("user_name") if isinstance(told, dict) else None
     if not isinstance(name, str) or not name:
         raise ClusterUnavailable("the cluster did not say who calls")

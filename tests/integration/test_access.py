@@ -186,7 +186,7 @@ def test_searches_and_overviews_tell_bob_nothing_of_adas(house: House, resource:
     assert any(value in json.dumps(hers) for value in house.things.values())
 
 
-@pytest.mark.parametrize("path", ["profile", "profile/models", "stats"])
+@pytest.mark.parametrize("path", ["profile", "profile/models", "profile/models?view=model", "stats"])
 def test_profiles_and_stats_tell_bob_nothing_of_adas(house: House, path: str) -> None:
     house.ask("ada", "POST", f"{ML}/models/{{model}}/_predict", PREDICT)
     _, told = house.ask("bob", "GET", f"{ML}/{path}")
@@ -237,6 +237,17 @@ def test_a_group_shared_by_backend_role(house: House) -> None:
     _ok(house.ask("bob", "PUT", f"{ML}/model_groups/{group}", {"access_mode": "public"}))
     assert "backend_roles" not in _ok(house.ask("ada", "GET", f"{ML}/model_groups/{group}"))
     _ok(house.ask("ada", "DELETE", f"{ML}/model_groups/{group}"))
+
+
+def test_models_are_undeployed_singly_and_move_only_into_groups_of_ones_own(house: House) -> None:
+    both = {"model_ids": [house.things["model"], house.things["upload"]]}
+    status, told = house.ask("bob", "POST", f"{ML}/models/_undeploy", both)
+    assert (status, told["error"]["reason"]) == (400, "only support undeploy one model")
+    task = house.register("bob", name=f"moving {house.users.suffix}")
+    move = {"model_group_id": house.things["group"]}
+    status, told = house.ask("bob", "PUT", f"{ML}/models/{task['model_id']}", move)
+    assert (status, "privilege to re-link" in told["error"]["reason"]) == (403, True), told
+    _ok(house.ask("bob", "DELETE", f"{ML}/models/{task['model_id']}"))
 
 
 def test_a_registration_without_a_group_makes_one_of_the_callers_own(house: House) -> None:

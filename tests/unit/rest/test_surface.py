@@ -180,3 +180,13 @@ async def test_an_open_cluster_is_asked_once_a_minute() -> None:
     now[0] = 61.0
     await identities.of({})
     assert len(cluster.asked) == 2
+
+
+@pytest.mark.parametrize("told", [Answer(404, "not here", {}), Answer(400, {"error": "bad"}, {}), Answer(200, {}, {})])
+async def test_what_is_no_answer_of_the_cluster_opens_no_door(told: Answer) -> None:
+    class Stranger:
+        async def attempt(self, method: str, path: str, *, headers: dict[str, str]) -> Answer:
+            return told
+
+    with pytest.raises(ClusterUnavailable):
+        await Identities(Stranger()).of({})  # type: ignore[arg-type]
