@@ -6,6 +6,7 @@ Order: a flag beats a variable beats the config file (TOML, same names with unde
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -115,6 +116,9 @@ class Settings:
         for url in self.cluster_urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"--cluster takes http:// or https:// URLs, not {url!r}")
+        for word in self.secret_key.replace(",", " ").split():
+            if not _is_key(word):
+                raise ValueError("--secret-key takes base64 of 32 random bytes (openssl rand -base64 32)")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("--tls-cert and --tls-key go together")
 
@@ -194,6 +198,13 @@ class Settings:
             for f in fields(self)
         )
         return f"Settings({shown})"
+
+
+def _is_key(word: str) -> bool:
+    try:
+        return len(base64.b64decode(word, validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def option_fields() -> tuple[Field[Any], ...]:

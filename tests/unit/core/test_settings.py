@@ -42,7 +42,7 @@ def test_credentials_in_a_url_are_taken_out_of_it() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"roles": "search"}, {"roles": ""}, {"listen": "nowhere"}, {"listen": "h:99999"}, {"cluster": "ftp://x"},
-     {"tls_cert": "only.pem"}],
+     {"tls_cert": "only.pem"}, {"secret_key": "short"}],
 )  # fmt: skip
 def test_wrong_values_are_refused_at_once(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="--"):
