@@ -156,13 +156,13 @@ def _parameters(parameters: Mapping[str, Any], schema: Any) -> dict[str, Any]:
 
 
 def _reread(value: Any, schema: Any) -> Any:
-    said = schema.get("type") if isinstance(schema, Mapping) else None
-    if not isinstance(value, str) or said == "string":
-        return value
+    text = value if isinstance(value, str) else dumps(value).decode()
+    if isinstance(schema, Mapping) and schema.get("type") == "string":
+        return text
     try:
-        return loads(value)
+        return loads(text)
     except InvalidRequest:
-        return value
+        return text
 
 
 def _output(output: MLOutput) -> dict[str, Any]:

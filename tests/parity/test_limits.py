@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_service import FakeService, private_endpoints
 from file_server import FileServer
 from scenario import ML, Side, Step, ended, play
+from server_fixtures import Cluster
 from tiny_zip import tiny_body, tiny_zip
 
 pytestmark = [pytest.mark.parity, pytest.mark.integration, pytest.mark.timeout(300)]
@@ -184,3 +186,49 @@ async def test_the_whole_of_the_statistics_has_the_same_shape(sides: tuple[Side,
         assert type(ours[name]) is type(value), name
     trailing = await _keys(sides[0], "/stats/")
     assert sorted(trailing) == sorted(mine)
+
+
+PROMPT = {
+    "type": "object",
+    "properties": {
+        "parameters": {
+            "type": "object",
+            "properties": {"prompt": {"type": "string"}, "n": {"type": "integer"}},
+            "required": ["prompt"],
+        }
+    },
+    "required": ["parameters"],
+}
+ANSWER = {"inference_results": {"type": "array", "items": {"required": ["output", "zzz"]}}}
+
+
+async def test_interfaces(sides: tuple[Side, Side], fake_service: FakeService, reference: Cluster) -> None:
+    fake_service.answer({"response": "yes"})
+    connector = fake_service.connector('{"prompt":"${parameters.prompt}"}')
+    model = {"name": "<unique>", "function_name": "remote", "connector": connector, "interface": {"input": PROMPT}}
+
+    def ask(name: str, parameters: Any) -> Step:
+        return Step(name, "POST", f"{ML}/models/<model>/_predict", {"parameters": parameters})
+
+    with private_endpoints(sides[0].url), private_endpoints(reference.url):
+        await play(
+            [
+                Step("register", "POST", f"{ML}/models/_register?deploy=true", model, capture={"model": "model_id"}),
+                Step(
+                    "deployed",
+                    "GET",
+                    f"{ML}/models/<model>",
+                    until={"model_state": ("DEPLOYED",)},
+                    capture={"node": "planning_worker_nodes.0"},
+                ),
+                ask("fits", {"prompt": "ok", "n": "3"}),
+                ask("lacks the prompt", {"foo": 1}),
+                ask("a text for a number", {"prompt": "ok", "n": "many"}),
+                ask("a number for a text", {"prompt": 5, "n": 1}),
+                ask("nothing", {}),
+                Step("of outputs", "PUT", f"{ML}/models/<model>", {"interface": {"output": {"properties": ANSWER}}}),
+                replace(ask("an output that does not fit", {"prompt": "ok"}), until={"status": (400,)}),
+                *removed(),
+            ],
+            *sides,
+        )

@@ -54,6 +54,7 @@ async def test_the_recorded_refusal_letter_by_letter() -> None:
 async def test_texts_count_as_the_json_they_hold_where_no_text_is_asked_for() -> None:
     guard = InterfaceGuard()
     await guard.admit(_model(input=PROMPT), RemoteInput(parameters={"prompt": "12", "n": "3"}), None)
+    await guard.admit(_model(input=PROMPT), RemoteInput(parameters={"prompt": 5, "n": 3}), None)
     reason = await _refusal(_model(input=PROMPT), RemoteInput(parameters={"prompt": "a", "n": "many"}))
     assert "[$.parameters.n: string found, integer expected]" in reason
 
