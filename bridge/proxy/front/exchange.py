@@ -10,7 +10,7 @@ from bridge.proxy.front import answers
 from bridge.proxy.front.connection import Failure, ResponseHead, UpstreamConnection
 from bridge.proxy.front.context import Context
 from bridge.proxy.front.heads import RequestHead
-from bridge.proxy.front.lanes import Choice, Lane, after_scan
+from bridge.proxy.front.lanes import UNSCANNED, Choice, Lane, after_scan
 from bridge.proxy.front.pool import Pool, Unreachable
 
 _REPEATABLE = frozenset((b"GET", b"HEAD"))
@@ -76,7 +76,8 @@ class Exchange:
             context = self._context
             expected = self._head.length or 0
             if expected > context.config.limits.scanned_body or context.scanning > context.scanning_limit:
-                self._scanning, self._lane = False, Lane.SLOW
+                self._scanning = False
+                self._choose(UNSCANNED)
         if not self._scanning:
             self._connect(fresh=False)
 
@@ -174,13 +175,16 @@ class Exchange:
         self._gather(pieces)
         context.scanning += self._size - before
         if done and self._size <= limit:
-            self._lane = after_scan(self._head, context.table.current(), self._gathered, limit)
+            self._choose(after_scan(self._head, context.table.current(), self._gathered, limit, self._choice))
         elif self._size > limit:
-            self._lane = Lane.SLOW
+            self._choose(UNSCANNED)
         else:
             return
         self._stop_scanning()
         self._connect(fresh=False)
+
+    def _choose(self, choice: Choice) -> None:
+        self._choice, self._lane = choice, choice.lane
 
     def _stop_scanning(self) -> None:
         if self._scanning:

@@ -14,7 +14,7 @@ from bridge.proxy.front.words import suspicious
 
 
 class Lane(Enum):
-    """Where a request goes. SCAN: the body has to be read before that is known."""
+    """Where a request goes. SCAN: the body has to be read before that is known; see `after_scan`."""
 
     FAST = "fast"
     SLOW = "slow"
@@ -35,6 +35,8 @@ _FAST = Choice(Lane.FAST)
 _SLOW = Choice(Lane.SLOW)
 _SPARE = Choice(Lane.SLOW, spare=True)
 _SCAN = Choice(Lane.SCAN)
+UNSCANNED = _SLOW
+"""What is suspicious, or too long to be looked at."""
 _HEALTH = Choice(Lane.HEALTH)
 _PIT = (b'"pit"', b"'pit'", b"pit:", b"cpit", b"\x82pit")
 """The key of a point in time in JSON, YAML, CBOR and Smile."""
@@ -57,15 +59,15 @@ def choose(head: RequestHead, table: Table, verdicts: Verdicts) -> Choice:
     return _FAST
 
 
-def after_scan(head: RequestHead, table: Table, body: bytes | bytearray, limit: int) -> Lane:
-    """The lane of a search whose body has been read, `limit` bounding what a compressed one may inflate to."""
+def after_scan(head: RequestHead, table: Table, body: bytes | bytearray, limit: int, choice: Choice = _SCAN) -> Choice:
+    """What becomes of `choice` when the body has been read, `limit` bounding what a compressed one may inflate to."""
     words = table.words
     if table.search_pipelines and route(head.method, head.path).target is None:
         # A point in time brings its indices along, and they their pipeline.
         words += _PIT
     if suspicious(body, words, head.encoding, limit):
-        return Lane.SLOW
-    return Lane.FAST
+        return UNSCANNED
+    return Choice(Lane.SLOW, choice.learns, spare=True) if choice.spare else _FAST
 
 
 def _search(head: RequestHead, table: Table, verdicts: Verdicts, found: Route) -> Choice:
@@ -89,8 +91,10 @@ def _by_default(head: RequestHead, table: Table, verdicts: Verdicts, found: Rout
         if found.work is Work.SEARCHES:
             return _SLOW
         if found.target is not None and not verdicts.clear(scope, table.version):
+            if not verdicts.knows(scope):
+                return Choice(Lane.SLOW, scope)
             # What was clear a moment ago will do while there is nobody to ask: searches outlive the application.
-            return Choice(Lane.SLOW, scope, verdicts.knows(scope))
+            return Choice(Lane.SCAN if head.has_body else Lane.SLOW, scope, spare=True)
     return _plain(head)
 
 

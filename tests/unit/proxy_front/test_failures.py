@@ -322,6 +322,33 @@ async def test_verdicts_of_the_application_open_the_fast_lane(rig: Any, app: Any
     table.close()
 
 
+async def test_searches_that_were_clear_outlive_the_application(rig: Any, app: Any, read_answer: Any) -> None:
+    from bridge.proxy.front.table import LaneTable
+
+    async def clear(origin: Any, seen: Any, writer: Any) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nx-bridge-clear: 0.05\r\ncontent-length: 2\r\n\r\n{}")
+
+    app.handler = clear
+    table = LaneTable(rig.folder)
+    table.publish(ingest_pipelines=[], search_pipelines=["rag"])
+    rig.front.context.table = type(rig.front.context.table)(rig.folder)
+    reader, writer = await rig.open()
+
+    async def search(index: bytes, body: bytes) -> int:
+        writer.write(b"POST /%b/_search HTTP/1.1\r\nHost: b\r\nContent-Length: %d\r\n\r\n%b" % (index, len(body), body))
+        return int((await read_answer(reader))[0])
+
+    assert [await search(b"a", b"{}") for _ in range(2)] == [200, 200]
+    assert (len(app.seen), len(rig.origin.seen)) == (1, 1)
+    await app.stop()
+    while rig.front.context.verdicts.clear("?a", rig.front.context.table.current().version):
+        await asyncio.sleep(0.01)
+    named = b'{"search_pipeline":"rag"}'
+    assert [await search(*asked) for asked in ((b"a", b"{}"), (b"a", named), (b"b", b"{}"))] == [200, 503, 503]
+    assert len(rig.origin.seen) == 2
+    table.close()
+
+
 async def test_an_application_that_dies_in_the_middle(rig: Any, app: Any, read_answer: Any) -> None:
     async def dying(origin: Any, seen: Any, writer: Any) -> None:
         writer.transport.abort()

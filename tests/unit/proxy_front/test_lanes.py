@@ -114,8 +114,12 @@ def test_searches_of_indices_are_looked_at_once_while_there_are_pipelines(reques
     assert lane(f"{request_line}?ignore_unavailable=true", SEARCHED, verdicts=verdicts) is Lane.FAST
     assert lane(f"{request_line}?expand_wildcards=all", SEARCHED, verdicts=verdicts) is Lane.SLOW
     now[0] = 6.0
-    again = choose(head(request_line, body=b"{}"), SEARCHED, verdicts)
-    assert (again.lane, again.spare) == (Lane.SLOW, True)
+    assert choose(head(request_line), SEARCHED, verdicts) == (Lane.SLOW, first.learns, True)
+    request = head(request_line, body=b"{}")
+    again = choose(request, SEARCHED, verdicts)
+    assert again == (Lane.SCAN, first.learns, True)
+    assert after_scan(request, SEARCHED, b"{}", 100, again) == (Lane.SLOW, first.learns, True)
+    assert after_scan(request, SEARCHED, b'{"search_pipeline":"rag"}', 100, again) == (Lane.SLOW, None, False)
     assert lane(request_line, NONE, body=b"{}", verdicts=verdicts) is Lane.SCAN
 
 
@@ -142,9 +146,9 @@ def test_searches_whose_targets_stand_in_the_body_go_to_the_application(request_
 )  # fmt: skip
 def test_points_in_time_and_pipelines_in_a_body_are_found(path: str, body: bytes, expected: Lane) -> None:
     request = head(f"POST {path}", body=body)
-    assert after_scan(request, SEARCHED, body, 1_000) is expected
+    assert after_scan(request, SEARCHED, body, 1_000).lane is expected
     if b"pit" in body:
-        assert after_scan(request, NONE, body, 1_000) is Lane.FAST
+        assert after_scan(request, NONE, body, 1_000).lane is Lane.FAST
 
 
 @pytest.mark.parametrize(
@@ -265,8 +269,8 @@ def test_a_word_never_slips_by(prefix: bytes, suffix: bytes, word: bytes) -> Non
 def test_the_scan_uses_the_words_of_the_table() -> None:
     table = Table(version=1, words=(b"special",), known=True)
     request = head("POST /_search", body=b"x")
-    assert after_scan(request, table, b'{"special":1}', 100) is Lane.SLOW
-    assert after_scan(request, table, b'{"neural":1}', 100) is Lane.FAST
+    assert after_scan(request, table, b'{"special":1}', 100).lane is Lane.SLOW
+    assert after_scan(request, table, b'{"neural":1}', 100).lane is Lane.FAST
 
 
 def test_table_reaches_the_reader(tmp_path: Path) -> None:
