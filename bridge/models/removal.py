@@ -22,7 +22,7 @@ from bridge.store.stores import Stores
 log = structlog.get_logger(__name__)
 
 ABANDONED_SECONDS = 24 * 3600.0
-"""An upload by chunks to which nothing was added for so long is taken away."""
+"""A registration on which nothing moved for so long is taken away; one by URL ends within hours."""
 _IN_USE = (ModelState.DEPLOYED, ModelState.DEPLOYING, ModelState.PARTIALLY_DEPLOYED)
 _RECENT = 200
 _MOST = 10_000
@@ -122,11 +122,10 @@ class ModelRemoval:
         return sorted(left)
 
     async def _given_up(self) -> list[str]:
-        """Models of which chunks are missing and to which nobody has added any for long."""
+        """Models that nobody has finished for long: chunks are missing, or another owner of the index died."""
         before = now_ms() - int(self._abandoned * 1000)
         filters = [
             {"term": {"model_state": ModelState.REGISTERING.value}},
-            {"exists": {"field": "total_chunks"}},
             {"range": {"last_updated_time": {"lt": before}}},
         ]
         removed = []

@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 MOST_BYTES = 10 << 30
 _CHECKS_AT_ONCE = 2
+_WRITES_AT_ONCE = 4
+"""Chunks that one bridge encodes and sends at a time: each costs about 50 MB on its way."""
 _TOUCH_MS = 60_000
 _TRIES = 20
 _NAMED = 20
@@ -112,6 +114,7 @@ class Uploads:
         self.most_bytes = most_bytes
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
 
     async def begin(self, announced: Announced) -> str:
         """Make the model's document in state REGISTERING; gives its id. Raises NotFound for an unknown group."""
@@ -142,7 +145,8 @@ class Uploads:
         if stored.value.model_state is not ModelState.REGISTERING:
             await self._same(stored, number, content)
             return
-        await self._chunks.put(stored, number, content)
+        async with self._writes:
+            await self._chunks.put(stored, number, content)
         current = await self._models.get(stored.id)
         if current is None:
             # Whoever deleted the model may have listed its chunks before this one was written.

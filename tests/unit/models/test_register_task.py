@@ -13,6 +13,7 @@ from fake_inference import FakeInference, register_body, zipped
 from file_server import FileServer
 from model_bridge import ModelBridge, model_bridge
 
+from bridge.domain.cluster_settings import ClusterSettings, FixedSettings
 from bridge.domain.names import ModelState
 from bridge.models.register_task import model_id_of
 from bridge.store.stores import Stores
@@ -171,3 +172,45 @@ async def test_register_and_deploy_in_one_call(bridge: ModelBridge, model_server
             }
         ]
     }
+
+
+@pytest.mark.parametrize(
+    ("off", "kind", "reason"),
+    [
+        ({"local_model_enabled": False}, "status_exception", "Local Model is currently disabled."),
+        (
+            {"allow_registering_model_via_url": False},
+            "illegal_argument_exception",
+            "To upload custom model user needs to enable allow_registering_model_via_url settings.",
+        ),
+        ({"trusted_url_regex": "^https://ours/"}, "illegal_argument_exception", "URL can't match trusted url regex"),
+    ],
+)
+async def test_settings_refuse_registrations_at_once(
+    tmp_path: Path, off: dict[str, Any], kind: str, reason: str
+) -> None:
+    settings = FixedSettings(ClusterSettings(**off))
+    async with model_bridge(Stores.in_memory(), tmp_path, inference=FakeInference(), settings=settings) as bridge:
+        answer = await bridge.call("POST", "/models/_register", register_body("http://127.0.0.1:9/x.zip", b"x"))
+        assert (answer.status, answer.body["error"]["type"]) == (400, kind)
+        assert answer.body["error"]["reason"].startswith(reason)
+
+
+async def test_the_fields_of_a_request_reach_the_document(bridge: ModelBridge, model_server: FileServer) -> None:
+    content = zipped()
+    body = register_body(
+        model_server.serve_bytes("m.zip", content),
+        content,
+        rate_limiter={"limit": 2, "unit": "DAYS"},
+        deploy_setting={"is_auto_deploy_enabled": False},
+        is_enabled=False,
+        interface={"input": {"type": "object"}},
+        guardrails={"input_guardrail": {"regex": ["x"]}},
+    )
+    task = await bridge.register(body)
+    model = (await bridge.call("GET", f"/models/{task['model_id']}")).body
+    assert model["rate_limiter"] == {"limit": "2", "unit": "DAYS"}
+    assert model["deploy_setting"] == {"is_auto_deploy_enabled": False, "model_ttl_minutes": -1}
+    assert model["is_enabled"] is False
+    assert model["interface"] == {"input": '{"type":"object"}'}
+    assert model["guardrails"] == {"type": "local_regex", "input_guardrail": {"regex": ["x"]}}
