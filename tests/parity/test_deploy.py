@@ -52,6 +52,22 @@ def deployed(name: str = "run", body: Any = None) -> list[Step]:
     ]
 
 
+CUSTOM = "plugins.ml_commons.allow_custom_deployment_plan"
+
+
+@pytest.fixture
+def no_custom_plans(parity_bridge: str, reference: Cluster) -> Iterator[None]:
+    """Node ids are not allowed meanwhile."""
+    before: list[tuple[Cluster, Any]] = []
+    for cluster in (Cluster(parity_bridge), reference):
+        _, told = cluster.request("GET", "/_cluster/settings?flat_settings=true")
+        before.append((cluster, told["persistent"].get(CUSTOM)))
+        cluster.request("PUT", "/_cluster/settings", {"persistent": {CUSTOM: False}})
+    yield
+    for cluster, value in before:
+        cluster.request("PUT", "/_cluster/settings", {"persistent": {CUSTOM: value}})
+
+
 @pytest.fixture
 def registered(tmp_path: Path, model_server: FileServer) -> list[Step]:
     """Register a tiny real model on both sides."""
@@ -114,6 +130,24 @@ async def test_a_model_is_deployed_and_undeployed(sides: tuple[Side, Side], regi
             *deployed("for the list"),
             several("several, deployed", {"model_ids": ["<model>"]}),
             shown("undeployed by list"),
+            Step("delete", "DELETE", f"{ML}/models/<model>"),
+        ],
+        *sides,
+    )
+
+
+@pytest.mark.usefixtures("no_custom_plans")
+async def test_node_ids_where_none_are_allowed(sides: tuple[Side, Side], registered: list[Step]) -> None:
+    await play(
+        [
+            *registered,
+            deploy("unknown model", {"node_ids": ["x"]}, model="nope"),
+            deploy("named", {"node_ids": ["x"]}),
+            undeploy("undeploy: unknown model", {"node_ids": ["x"]}, model="nope"),
+            undeploy("undeploy: named", {"node_ids": ["x"]}),
+            several("several: named", {"model_ids": ["<model>"], "node_ids": ["x"]}),
+            *deployed("none named", {"node_ids": []}),
+            undeploy("undeploy: none named", {"node_ids": []}),
             Step("delete", "DELETE", f"{ML}/models/<model>"),
         ],
         *sides,
