@@ -322,7 +322,9 @@ async def test_verdicts_of_the_application_open_the_fast_lane(rig: Any, app: Any
     table.close()
 
 
-async def test_searches_that_were_clear_outlive_the_application(rig: Any, app: Any, read_answer: Any) -> None:
+async def test_searches_that_were_clear_outlive_the_application(
+    rig: Any, app: Any, read_answer: Any, until: Any
+) -> None:
     from bridge.proxy.front.table import LaneTable
 
     async def clear(origin: Any, seen: Any, writer: Any) -> None:
@@ -341,8 +343,8 @@ async def test_searches_that_were_clear_outlive_the_application(rig: Any, app: A
     assert [await search(b"a", b"{}") for _ in range(2)] == [200, 200]
     assert (len(app.seen), len(rig.origin.seen)) == (1, 1)
     await app.stop()
-    while rig.front.context.verdicts.clear("?a", rig.front.context.table.current().version):
-        await asyncio.sleep(0.01)
+    version = rig.front.context.table.current().version
+    await until(lambda: not rig.front.context.verdicts.clear("?a", version))
     named = b'{"search_pipeline":"rag"}'
     assert [await search(*asked) for asked in ((b"a", b"{}"), (b"a", named), (b"b", b"{}"))] == [200, 503, 503]
     assert len(rig.origin.seen) == 2
