@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,25 @@ def test_the_answer_is_the_best_span_of_transformers(tmp_path):
     ]
     start, stop = max(((i, j) for i in own for j in own if i <= j), key=lambda span: starts[span[0]] + ends[span[1]])
     assert said.result == context[tokens.offsets[start][0] : tokens.offsets[stop][1]]
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta"])
+def test_several_threads_run_one_module_at_once(tmp_path, family):
+    model = load(write(tmp_path, "ForQuestionAnswering", family=family), ANSWERING)
+    pairs = [("where", "the small city of " + word + " on the river" * n) for n, word in enumerate(tiny.WORDS)]
+    windows = [model.encode([pair])[0] for pair in pairs]
+    alone = [model.run([window])[0] for window in windows]
+
+    def work(number: int) -> None:
+        for place in range(number, len(windows) * 4, 4):
+            window, wanted = windows[place % len(windows)], alone[place % len(windows)]
+            (found,) = model.run([window], lone=place % 3 == 0)
+            assert (found.start, found.stop) == (wanted.start, wanted.stop)
+            assert found.score == pytest.approx(wanted.score, abs=1e-4)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    model.close()
 
 
 def refused(folder: Path, function: FunctionName = EMBEDDING) -> str:
