@@ -18,6 +18,8 @@ PREDICT, DEPLOY, REGISTER, UNDEPLOY = "predict", "deploy", "register", "undeploy
 REQUESTS, FAILURES = "ml_action_request_count", "ml_action_failure_count"
 QUANTILES = (0.5, 0.9, 0.99)
 _MOST = 10_000
+_LONGEST = 100_000
+"""Durations kept of one model, whatever the setting says: they are sorted whenever somebody asks."""
 
 Actions = dict[str, dict[str, int]]
 """`{action: {counter: number}}`."""
@@ -186,4 +188,4 @@ class Statistics:
         return model
 
     def _most(self) -> int:
-        return self._settings.current.monitoring_request_count
+        return min(_LONGEST, self._settings.current.monitoring_request_count)
