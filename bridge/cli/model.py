@@ -110,6 +110,8 @@ def _asked(texts: tuple[str, ...], query_text: str | None, question: str | None,
 
 def _short(result: dict[str, Any]) -> str:
     tensors = result.get("output", [])
+    # TorchScript models answer every output that they have; this one was asked for.
+    tensors = [each for each in tensors if each.get("name") == "sentence_embedding"] or tensors
     values = [each.get("data", each.get("dataAsMap", each.get("result"))) for each in tensors]
     return json.dumps(values[0] if len(values) == 1 else values, ensure_ascii=False)
 

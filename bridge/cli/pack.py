@@ -59,7 +59,7 @@ def pack(
     chosen = ModelFormat(model_format.upper())
     try:
         described = huggingface.read(folder)
-        target = output or Path(f"{name or described.name}-{model_format.replace('_', '')}.zip")
+        target = output or Path(f"{(name or described.name).replace('/', '_')}-{model_format.replace('_', '')}.zip")
         body = _Packing(described, chosen, target, max_length).run()
     except ImportError as error:
         raise click.ClickException(f"{error.name or error} is missing; install the extra [torch]") from None

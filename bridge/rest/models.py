@@ -48,7 +48,7 @@ async def register(request: web.Request) -> web.Response:
     with positions(await request.read()):
         wanted = parse_register(body, deploy=deploy, trusted_url=to.trusted_url)
     _check_settings(to, wanted)
-    wanted = await admitted(request, wanted, body)
+    wanted = await admitted(request, wanted, body, pretrained=wanted.url is None)
     task = Task(task_type=TaskType.REGISTER_MODEL, function_name=wanted.function_name, state=TaskState.CREATED)
     submitted = await to.tasks.submit(task, input=to_document(wanted))
     return answer(request, {"task_id": submitted.id, "status": TaskState.CREATED.value})
@@ -83,7 +83,9 @@ def _check_settings(to: Services, wanted: RegisterRequest) -> None:
         raise InvalidRequest("URL can't match trusted url regex")
 
 
-async def admitted(request: web.Request, wanted: RegisterRequest, body: dict[str, Any]) -> RegisterRequest:
+async def admitted(
+    request: web.Request, wanted: RegisterRequest, body: dict[str, Any], *, pretrained: bool = False
+) -> RegisterRequest:
     """The request with the group that the caller may use (made for him where there is none yet).
 
     Raises InvalidRequest when he may not use it, NotFound.

@@ -132,7 +132,7 @@ def test_a_password_from_a_file(bridge: Bridge, tmp_path: Path) -> None:
 
 def test_what_a_predict_says_in_one_line_each(bridge: Bridge) -> None:
     results = [
-        {"output": [{"name": "sentence_embedding", "data": [0.5, 1.0]}]},
+        {"output": [{"name": "input_ids", "data": [1]}, {"name": "sentence_embedding", "data": [0.5, 1.0]}]},
         {"output": [{"dataAsMap": {"response": [{"a": 1.0}]}}]},
         {"output": [{"result": "an answer"}]},
     ]
