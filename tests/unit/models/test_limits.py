@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_pair import Pair
 
 from bridge.domain.caller import Caller
 from bridge.domain.cluster_settings import ClusterSettings, FixedSettings
@@ -85,6 +86,16 @@ async def test_two_a_day_means_two_and_says_when_the_next_may_come() -> None:
     assert (refused.value.retry_after, refused.value.kind) == (43_200, "status_exception")
     room.clock.now += 43_200
     assert await room.passes(stored)
+
+
+async def test_a_client_reads_when_to_come_again(pair: Pair) -> None:
+    one = await pair.start(0)
+    model_id = await pair.model(one, rate_limiter={"limit": "1", "unit": "HOURS"})
+    await one.deploy(model_id)
+    answers = [await one.call("POST", f"/models/{model_id}/_predict", {"text_docs": ["a"]}) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    assert answers[1].body["error"]["reason"] == "Request is throttled at model level."
+    assert 3590 <= int(answers[1].headers["Retry-After"]) <= 3600
 
 
 async def test_each_bridge_has_its_share_and_never_less_than_one_call() -> None:

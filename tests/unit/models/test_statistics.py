@@ -197,3 +197,20 @@ async def test_metrics_show_what_is_deployed_and_never_what_a_client_made_up(pai
 
     await until(gone)
     assert model_id not in metrics.render(await two.runtime.figures.now()).decode()
+
+
+async def test_models_that_a_caller_may_not_see_are_not_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await pair.start(0)
+    model_id = await pair.model(one)
+    await one.deploy(model_id)
+    shown = await _told(one, "/stats", {"target_stat_levels": ["MODEL"]})
+    assert model_id in shown["nodes"][one.node_id]["models"]
+
+    async def nothing(_: object) -> dict[str, Any]:
+        return {"ids": {"values": []}}
+
+    monkeypatch.setattr(one.runtime.access, "search_filter", nothing)
+    monkeypatch.setattr(one.runtime.access, "task_filter", nothing)
+    assert await _told(one, "/profile") == {}
+    assert await _told(one, f"/profile/models/{model_id}?view=model") == {}
+    assert model_id not in str(await _told(one, "/stats", {"target_stat_levels": ["MODEL", "NODE"]}))

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from slow_lane import SlowLane
 
 from bridge.domain.caller import CALLER, Caller
+from bridge.proxy.slow.routes import add_routes
 
 ML = "plugins.ml_commons."
 PATH = "/_cluster/settings"
@@ -143,25 +145,26 @@ async def test_a_cluster_with_the_real_plugin_gets_its_keys_too(slow: SlowLane) 
     assert _settings(slow).max_model_on_node == 2
 
 
+@web.middleware
+async def _mallory(request: web.Request, handler: Any) -> web.StreamResponse:
+    with warnings.catch_warnings(action="ignore", category=web.NotAppKeyWarning):
+        request[CALLER] = Caller(name="mallory")
+    answer: web.StreamResponse = await handler(request)
+    return answer
+
+
 async def test_on_a_secured_cluster_the_right_is_asked_for_first(slow: SlowLane) -> None:
-    refused = {"error": {"type": "security_exception", "reason": "no permissions"}, "status": 403}
     _without_plugin(slow)
-
-    @web.middleware
-    async def named(request: web.Request, handler: Any) -> web.StreamResponse:
-        with warnings.catch_warnings(action="ignore", category=web.NotAppKeyWarning):
-            request[CALLER] = Caller(name="mallory")
-        answer: web.StreamResponse = await handler(request)
-        return answer
-
-    app = slow.client.server.app  # type: ignore[attr-defined]
-    app._middlewares_handlers = ((named, True), *app._middlewares_handlers)
-    app._run_middlewares = True
-    slow.cluster.answers["PUT", PATH] = (403, refused)
-    status, told = await _put(slow, {"persistent": {ML + "max_model_on_node": 2}})
-    assert (status, told) == (403, refused)
-    assert slow.cluster.last("PUT", PATH).json() == {"persistent": {ML + "bridge.*": None}}
-    assert _settings(slow).max_model_on_node == 10
-    slow.cluster.answers["PUT", PATH] = (200, {"acknowledged": True, "persistent": {}, "transient": {}})
-    assert (await _put(slow, {"persistent": {ML + "max_model_on_node": 2}}))[0] == 200
-    assert _settings(slow).max_model_on_node == 2
+    refused = {"error": {"type": "security_exception", "reason": "no permissions"}, "status": 403}
+    app = web.Application(middlewares=[_mallory])
+    add_routes(app, slow.services)
+    async with TestClient(TestServer(app)) as client:
+        slow.cluster.answers["PUT", PATH] = (403, refused)
+        answer = await client.put(PATH, json={"persistent": {ML + "max_model_on_node": 2}})
+        assert (answer.status, await answer.json()) == (403, refused)
+        assert slow.cluster.last("PUT", PATH).json() == {"persistent": {ML + "bridge.*": None}}
+        assert _settings(slow).max_model_on_node == 10
+        slow.cluster.answers["PUT", PATH] = (200, {"acknowledged": True, "persistent": {}, "transient": {}})
+        answer = await client.put(PATH, json={"persistent": {ML + "max_model_on_node": 2}})
+        assert answer.status == 200
+        assert _settings(slow).max_model_on_node == 2
