@@ -94,7 +94,7 @@ async def admitted(
         name=wanted.name,
         model_group_id=wanted.model_group_id,
         description=wanted.description,
-        pretrained=wanted.url is None,
+        pretrained=pretrained,
     )
     said = access_rules.read_fields(body)
     return replace(wanted, model_group_id=await services(request).groups.admit(request.get(CALLER), asked, said))
