@@ -64,8 +64,8 @@ class SafetensorsEngine:
         transformers_logging.disable_progress_bar()
         torch.set_num_threads(1)
         try:
-            kind = getattr(transformers, _CLASSES[spec.function_name])
-            module = _opened(kind, _weights_of(folder, spec), torch, spec)
+            path, name = _weights_of(folder, spec)
+            module = _opened(getattr(transformers, name), path, torch, spec)
             return SafetensorsSession(module.eval().to(str(device)), device, spec, huggingface.splade_of(folder))
         except (EngineFault, FileNotFoundError):
             raise
@@ -73,12 +73,16 @@ class SafetensorsEngine:
             raise EngineFault(FaultCode.LOAD_FAILED, _reason(error)) from None
 
 
-def _weights_of(folder: Path, spec: ModelSpec) -> Path:
+def _weights_of(folder: Path, spec: ModelSpec) -> tuple[Path, str]:
+    """Where config.json and the weights lie, and the transformers class that loads them."""
     if spec.function_name is FunctionName.TEXT_EMBEDDING:
-        return huggingface.read(folder).transformer
+        described = huggingface.read(folder)
+        # Of an encoder and a decoder (T5) the first alone reads texts.
+        encoder = described.config.get("is_encoder_decoder")
+        return described.transformer, "AutoModelForTextEncoding" if encoder else _CLASSES[spec.function_name]
     if not list(folder.glob("*.safetensors")):
         raise FileNotFoundError("Can't find model file")
-    return folder
+    return folder, _CLASSES[spec.function_name]
 
 
 def _opened(kind: Any, path: Path, torch: Any, spec: ModelSpec) -> Any:

@@ -59,11 +59,12 @@ def cosine(first: Any, second: Any) -> float:
     return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
 
 
-@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta"])
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Roberta", "T5"])
 def test_embeddings_are_the_mean_of_the_token_vectors(tmp_path, family):
     folder = write(tmp_path, "Model", family=family)
+    kind = "T5EncoderModel" if family == "T5" else "AutoModel"
     for text, tensor in zip(TEXTS, asked(load(folder), docs(*TEXTS)), strict=True):
-        wanted = direct(folder, "AutoModel", text).last_hidden_state[0].mean(0).numpy()
+        wanted = direct(folder, kind, text).last_hidden_state[0].mean(0).numpy()
         assert (tensor.name, tensor.array.shape, tensor.array.dtype) == ("sentence_embedding", (16,), np.float32)
         np.testing.assert_allclose(tensor.array, wanted, atol=1e-5)
 

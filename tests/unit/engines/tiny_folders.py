@@ -19,6 +19,9 @@ def write(folder: Path, kind: str, *, family: str = "Bert", **config: Any) -> Pa
     sizes: dict[str, Any] = {"vocab_size": tiny.SIZE, "initializer_range": 0.6, **config}
     if family == "DistilBert":
         sizes |= {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    elif family == "T5":
+        del sizes["initializer_range"]
+        sizes |= {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
     else:
         sizes |= {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     settings = getattr(transformers, f"{family}Config")(**sizes)
