@@ -307,6 +307,49 @@ ERRORS = [
 ]  # fmt: skip
 
 
+def chain(name: str, request: list[Any], response: list[Any], body: dict[str, Any], **options: Any) -> Step:
+    """A search through a chain of processors, each an object of `ml_inference` settings or a native processor."""
+
+    def made(processors: list[Any]) -> list[Any]:
+        return [one if "model_id" not in one else {"ml_inference": one} for one in processors]
+
+    pipeline = {"request_processors": made(request), "response_processors": made(response)}
+    options.setdefault("skip", ("profile", "duration_millis"))
+    return Step(name, "POST", "/<unique>/_search", {**body, "search_pipeline": pipeline}, unordered=True, **options)
+
+
+LANGUAGE = {"model_id": "<cannedlist>", "input_map": [{"input": "_source.includes"}]}
+LABEL = {"model_id": "<cannedlist>", **TITLES, "output_map": [{"label": "out"}]}
+SORTED = {"query": {"match_all": {}}, "sort": ["num"], "_source": ["title"]}
+
+CHAINS = [
+    chain("ext from request to response", [{**LANGUAGE, "output_map": [{"ext.ml_inference.lang": "lang"}]}], [
+        {"model_id": "<two>", "one_to_one": True, "output_map": [{"d": "$.echo"}],
+         "input_map": [{"a": "title", "b": "_request.ext.ml_inference.lang"}]}],
+        {"query": APPLE, "_source": ["title"]}),
+    chain("what one writes the next reads", [
+        {**LANGUAGE, "output_map": [{"ext.ml_inference.n": "n"}]},
+        {"model_id": "<two>", "input_map": [{"a": "ext.ml_inference.n"}], "output_map": [{"size": "$.echo.a"}]}],
+        [], {**SORTED, "size": 1}),
+    chain("a template query", [{**LANGUAGE, "output_map": [{"ext.ml_inference.tags": "lang"}]}], [],
+          {"query": {"template": {"term": {"m.lang": {"value": "${ext.ml_inference.tags}"}}}}, "_source": ["num"],
+           "sort": ["num"]}),
+    chain("two responses", [], [
+        {**LABEL, "output_map": [{"o": "out", "ext.ml_inference.a": "one"}]},
+        {"model_id": "<cannedlist>", "input_map": [{"input": "o"}], "output_map": [{"ext.ml_inference.b": "n"}]}],
+        SORTED),
+    chain("a filter after ours", [
+        {"model_id": "<scalar>", "input_map": [{"text": TITLE}], "output_map": [{TITLE: "$.echo.text"}]},
+        {"filter_query": {"query": {"term": {"tag": "fruit"}}}}], [],
+        {"query": {"match": {"title": "red pear car"}}, "_source": ["title"], "sort": ["num"]}),
+    chain("fewer hits before ours", [], [{"truncate_hits": {"target_size": 2}}, LABEL], SORTED),
+    chain("ours, renamed", [], [LABEL, {"rename_field": {"field": "label", "target_field": "name"}}], SORTED),
+    chain("in verbose mode", [{**LANGUAGE, "output_map": [{"ext.ml_inference.n": "n"}]}],
+          [LABEL, {**LABEL, "input_map": [{"input": "zz"}], "tag": "wrong", "ignore_missing": False}],
+          {**SORTED, "verbose_pipeline": True}),
+]  # fmt: skip
+
+
 async def test_definitions(sides: tuple[Side, Side], shared_service: FakeService) -> None:
     for side in sides:
         side.names["side"] = "none"
@@ -318,6 +361,7 @@ async def test_searches(sides: tuple[Side, Side], models: EchoModels) -> None:
     await compared(REQUESTS, sides, models)
     models.canned(LISTS)
     await compared(RESPONSES, sides, models)
+    await compared(CHAINS, sides, models)
     for status in (400, 429, 500):
         models.canned({"error": "bad"}, status=status)
         await compared(ERRORS, sides, models)
