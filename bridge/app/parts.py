@@ -27,7 +27,7 @@ from bridge.models.inference import InferenceProcess, ProcessOptions
 from bridge.models.node import NodeIdentity
 from bridge.models.permissions import MlRoles
 from bridge.models.remote_register import RemoteRegistration
-from bridge.models.runtime import ModelRuntime
+from bridge.models.runtime import WATCHED, ModelRuntime
 from bridge.pipelines.cache import PipelineCache
 from bridge.processors.ingest import IngestServices
 from bridge.processors.search import SearchServices
@@ -214,6 +214,7 @@ class Bridge:
             self.ground.queue,
             self.models.handlers,
             concurrency=self.settings.task_slots,
+            watched=WATCHED,
             poll_every=self.settings.poll_every,
         )
 

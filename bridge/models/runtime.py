@@ -51,6 +51,8 @@ from bridge.tasks.queue import TaskQueue
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 300.0
+WATCHED = (TaskType.DEPLOY_MODEL,)
+"""Tasks that only wait for what nodes do by themselves."""
 
 Describe = Callable[[], Awaitable[dict[str, object]]]
 """Fields of the node document that change: devices, memory_free."""

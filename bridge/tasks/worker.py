@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
@@ -18,13 +18,15 @@ from bridge.tasks.room import Room
 log = structlog.get_logger(__name__)
 
 _MAX_BACKOFF = 15.0
+_MOST_WATCHED = 100
 
 
 class Worker:
     """Runs tasks of the given types, at most `concurrency` at a time. `poll_every` and `sweep_every` are seconds.
 
-    A task submitted in this process starts at once; polling finds those of others. Waits are spread by +-25 percent,
-    and grow up to 15 s while the cluster does not answer.
+    Tasks of the types in `watched` only wait for something, so they take no slots: a hundred of them that wait long
+    keep nobody from working. A task submitted in this process starts at once; polling finds those of others. Waits are
+    spread by +-25 percent, and grow up to 15 s while the cluster does not answer.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Worker:
         handlers: Mapping[TaskType, TaskHandler],
         *,
         concurrency: int,
+        watched: Collection[TaskType] = (),
         poll_every: float = 2.0,
         sweep_every: float = 5.0,
         rng: random.Random | None = None,
@@ -40,6 +43,7 @@ class Worker:
         self._queue = queue
         self._handlers = dict(handlers)
         self._concurrency = concurrency
+        self._watched = frozenset(watched)
         self._poll_every = poll_every
         self._sweep_every = min(sweep_every, queue.lease / 2)
         self._rng = rng or random.Random()
@@ -89,13 +93,13 @@ class Worker:
         failures = 0
         while not self._stopping.is_set():
             self._slot_freed.clear()
-            free = self._room.places(self._concurrency - len(self._jobs))
+            types, free = self._takes()
             if free <= 0:
                 await self._slot_freed.wait()
                 continue
             self._queue.nudged.clear()
             try:
-                jobs = await self._queue.claim(list(self._handlers), limit=free)
+                jobs = await self._queue.claim(types, limit=free)
                 failures = 0
             except Exception as error:
                 failures += 1
@@ -106,17 +110,29 @@ class Worker:
                 self._jobs.add(job)
                 self._runs.start(self._run(job), name=f"task {job.task_id}")
             if not jobs:
-                await self._wait_for_work()
+                await self._wait_for_work(full=len(types) < len(self._handlers))
 
-    async def _wait_for_work(self) -> None:
-        if self._queue.more:
+    def _takes(self) -> tuple[list[TaskType], int]:
+        """Which types to claim now, and how many tasks of them."""
+        watching = sum(1 for job in self._jobs if job.task.task_type in self._watched)
+        free = self._room.places(self._concurrency - (len(self._jobs) - watching))
+        if free > 0 and watching < _MOST_WATCHED:
+            return list(self._handlers), free
+        if free > 0:
+            return [each for each in self._handlers if each not in self._watched], free
+        types = [each for each in self._handlers if each in self._watched]
+        return types, min(self._room.places(1), _MOST_WATCHED - watching) if types else 0
+
+    async def _wait_for_work(self, *, full: bool) -> None:
+        """Until there may be work. `full`: some types were not asked for, which a free slot will change."""
+        if self._queue.more and not full:
             await self._pause(self._rng.uniform(0.02, 0.2))
             return
-        nudged = self._loops.start(self._queue.nudged.wait(), name="task nudge")
-        stopped = self._loops.start(self._stopping.wait(), name="task stop")
-        await asyncio.wait({nudged, stopped}, timeout=self._spread(self._poll_every), return_when="FIRST_COMPLETED")
-        nudged.cancel()
-        stopped.cancel()
+        awaited = [self._queue.nudged, self._stopping, *([self._slot_freed] if full else [])]
+        waits = {self._loops.start(event.wait(), name="task wait") for event in awaited}
+        await asyncio.wait(waits, timeout=self._spread(self._poll_every), return_when="FIRST_COMPLETED")
+        for wait in waits:
+            wait.cancel()
 
     async def _run(self, job: Job) -> None:
         with structlog.contextvars.bound_contextvars(task_id=job.task_id, node=self._queue.node_id):

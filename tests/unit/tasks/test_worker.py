@@ -278,6 +278,29 @@ async def test_no_more_than_the_slots_run_at_once(bench: Bench) -> None:
     assert most == 3
 
 
+async def test_tasks_that_only_wait_take_no_slots(bench: Bench) -> None:
+    queue, done, begun = bench.queue(), asyncio.Event(), []
+
+    async def handler(job: Job) -> Outcome:
+        begun.append(job.task_id)
+        await done.wait()
+        return Outcome()
+
+    bench.work(queue, handler, concurrency=2, watched=[DEPLOY])
+    waiting = [(await queue.submit(task(DEPLOY))).id for _ in range(5)]
+    await until(lambda: set(begun) == set(waiting))
+    working = [(await queue.submit(task())).id for _ in range(3)]
+    await until(lambda: len(set(begun) & set(working)) == 2)
+    # The slots are taken, and still who only waits gets in.
+    late = (await queue.submit(task(DEPLOY))).id
+    await until(lambda: late in begun)
+    await asyncio.sleep(0.2)
+    assert len(set(begun) & set(working)) == 2
+    done.set()
+    for each in (*waiting, *working, late):
+        assert (await bench.final(each)).state is TaskState.COMPLETED
+
+
 async def test_a_task_that_never_got_into_the_queue_is_ended(bench: Bench) -> None:
     queue = bench.queue(lease=0.1)
     stray = await bench.tasks.create(replace(task(), create_time=1))
