@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName, ModelFormat, ModelState
-from bridge.errors import InvalidRequest, NotFound
+from bridge.errors import InvalidRequest
 from bridge.models import model_fields
 from bridge.models.groups import Place, now_ms
 from bridge.models.naming import check_text
@@ -51,14 +51,12 @@ class RegisterRequest:
 
 
 def parse_register(body: Mapping[str, Any], *, deploy: bool = False, trusted_url: str = TRUSTED_URL) -> RegisterRequest:
-    """Check a register body. Raises InvalidRequest and NotFound (a remote model's connector)."""
+    """Check the body of a local model (bridge/models/remote_register.py has the others). Raises InvalidRequest."""
     document = read_fields(body) | {"deploy": deploy, "url": body.get("url")}
     function, model_format = document["function_name"], document["model_format"]
     document["model_node_ids"] = model_fields.texts("model_node_ids", body.get("model_node_ids"))
     if body.get("name") is None:
         raise InvalidRequest("model name is null")
-    if function is FunctionName.REMOTE:
-        _refuse_remote(body)
     if function not in LOCAL_FUNCTIONS:
         raise InvalidRequest(f"{function} models cannot be registered")
     if model_format is None:
@@ -151,12 +149,3 @@ def _function_first(body: Mapping[str, Any]) -> bool:
         and "model_config" in names
         and (names.index("function_name") < names.index("model_config"))
     )
-
-
-def _refuse_remote(body: Mapping[str, Any]) -> None:
-    connector_id = body.get("connector_id")
-    if connector_id is not None:
-        raise NotFound(f"Failed to find connector:{connector_id}")
-    if body.get("connector") is None:
-        raise InvalidRequest("You must provide connector content when creating a remote model without connector id!")
-    raise InvalidRequest("Connectors are not available on this bridge yet.")
