@@ -104,7 +104,7 @@ def _onnx_line(providers: list[str] | None, gpu: bool) -> Line:
 
 def _torch_line(cuda: bool | None, gpu: bool) -> Line:
     if cuda is None:
-        return Line("ok", "TorchScript: torch (extra [torch]) is missing; no such model and no SAFETENSORS can be deployed")
+        return Line("ok", "TorchScript, SAFETENSORS: torch (extra [torch]) is missing; such models cannot be deployed")
     if cuda:
         return Line("ok", "TorchScript: on CUDA")
     if gpu:
