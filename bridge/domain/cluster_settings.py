@@ -59,6 +59,7 @@ class ClusterSettings:
     model_auto_redeploy_success_ratio: float = 0.8
     remote_inference_enabled: bool = True
     local_model_enabled: bool = True
+    offline_batch_inference_enabled: bool = True
     model_access_control_enabled: bool = False
     connector_access_control_enabled: bool = False
     trusted_connector_endpoints_regex: tuple[str, ...] = TRUSTED_CONNECTOR_ENDPOINTS

@@ -27,6 +27,12 @@ async def predict(request: web.Request) -> web.Response:
 
 async def batch_predict(request: web.Request) -> web.Response:
     """The batch action of a remote model's connector; a local model just predicts, as in ML Commons."""
+    if not services(request).settings.current.offline_batch_inference_enabled:
+        raise InvalidRequest(
+            "Offline Batch Inference is currently disabled. To enable it, update the setting "
+            '"plugins.ml_commons.offline_batch_inference_enabled" to true.',
+            kind="illegal_state_exception",
+        )
     return await _predict(request, action="batch_predict")
 
 
