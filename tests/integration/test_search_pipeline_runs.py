@@ -55,6 +55,8 @@ async def test_sizes_before_oversampling_are_remembered_across_the_cut(searching
         ([{"only": {}}, over], [cut]),
         ([{"only": {}}, mine], [cut_mine, *MARK]),
         ([mine, {"only": {}}], [cut_mine]),
+        ([over], [*MARK, cut]),
+        ([{"only": {}}, mine, over], [*MARK, cut_mine, {"rename_field": {"field": "mark", "target_field": "m"}}]),
     ):
         for more, body in (("", {**ALL, "size": 1}), ("?size=1", ALL)):
             assert ids(await run(searching, body, request=request, response=response, more=more)) == ["0"]
