@@ -19,6 +19,10 @@ Predicate: TypeAlias = Callable[[Any, Any], bool]
 """Takes the value under test and the root of the document."""
 
 
+class PathNotFound(LookupError):
+    """Nothing stands at a path."""
+
+
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a number; true and false are none."""
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)

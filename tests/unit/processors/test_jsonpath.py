@@ -131,3 +131,10 @@ def test_any_text_is_a_path_or_refused(text: str) -> None:
         path_of(text)
     except InvalidRequest as error:
         assert error.kind == "invalid_path_exception"
+
+
+@pytest.mark.parametrize("text", ["a" + ".b" * 300, "a[" + "9" * 5000 + "]", "$[?(" + "(" * 3000, "." * 9])
+def test_paths_that_no_reader_could_walk_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        path_of(text)
+    assert refused.value.kind == "invalid_path_exception"
