@@ -175,9 +175,9 @@ async def test_others_pass_through_and_show_beside_ours(sides: tuple[Side, Side]
     await play(
         [
             put("both", both),
-            Step("shown", "GET", PATH + query),
+            Step("shown", "GET", PATH + query, unordered=True),
             put("only theirs", {"transient": {theirs: 4}}),
-            Step("shown again", "GET", f"{PATH}{query}&flat_settings=true"),
+            Step("shown again", "GET", f"{PATH}{query}&flat_settings=true", unordered=True),
             put("reset both", {"transient": {theirs: None, BULK: None}}),
         ],
         *sides,
