@@ -136,4 +136,14 @@ def _listed(mapping: InputMap) -> str:
 
 def pretty(hit: Json) -> str:
     """A hit as the real server prints it in an error."""
-    return str(simplejson.dumps(hit, use_decimal=True, ensure_ascii=False, indent=2, separators=(",", " : ")))
+    spaced = _spaced(hit)
+    return str(simplejson.dumps(spaced, use_decimal=True, ensure_ascii=False, indent=2, separators=(",", " : ")))
+
+
+def _spaced(value: Any) -> Any:
+    """With the blank that stands in empty lists and objects there."""
+    if isinstance(value, dict):
+        return {key: _spaced(below) for key, below in value.items()} or simplejson.RawJSON("{ }")
+    if isinstance(value, list):
+        return [_spaced(item) for item in value] or simplejson.RawJSON("[ ]")
+    return value
