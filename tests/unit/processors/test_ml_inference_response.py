@@ -218,7 +218,8 @@ async def test_an_error_shows_the_hit_and_the_query() -> None:
         await processor(FakePredictor(), echoing()).process(found({"z": [1], "e": [], "o": {}}), context(QUERY))
     assert missing.value.reason == (
         'cannot find all required input fields: [t] in hit:{\n  "_index" : "i",\n  "_id" : "1",\n  "_score" : 1.0,\n'
-        '  "_source" : {\n    "z" : [\n      1\n    ],\n    "e" : [ ],\n    "o" : { }\n  }\n} and query body:{"query":{"term":{"content":{"value":'
+        '  "_source" : {\n    "z" : [\n      1\n    ],\n    "e" : [ ],\n    "o" : { }\n  }\n} '
+        'and query body:{"query":{"term":{"content":{"value":'
         '"who","boost":1.0}}}}'
     )
 
