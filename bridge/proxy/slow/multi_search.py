@@ -4,8 +4,9 @@ the cluster. An item that fails fails alone."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from aiohttp import web
 
@@ -21,6 +22,10 @@ from bridge.wire import dumps_exact, loads
 
 _NDJSON = "application/x-ndjson"
 _WORDS = (b"neural", b"search_pipeline", b'"ext"', b"\\u00")
+
+ITEMS_AT_ONCE = 16
+"""Items of one request that are worked on together."""
+A, T = TypeVar("A"), TypeVar("T")
 
 Pair: TypeAlias = tuple[bytes, bytes]
 """The header line and the body line of an item."""
@@ -41,7 +46,7 @@ class MultiSearch:
         pairs = pairs_of(body) if self.worth_a_look(body) else None
         if pairs is None or "search_pipeline" in request.query:
             return await self._services.upstream.pass_on(request, body=body)
-        outcomes = await asyncio.gather(*(self.item(request, pair) for pair in pairs))
+        outcomes = await bounded(partial(self.item, request), pairs)
         if all(outcome is None for outcome in outcomes):
             return await self._services.upstream.pass_on(request, body=body)
         return await self.played(request, pairs, outcomes, unshaped(request.raw_path))
@@ -97,10 +102,11 @@ async def _joined(responses: Sequence[Any], outcomes: Sequence[Outcome], paramet
     """One answer for each item, in order."""
     came = iter(responses)
     pairs = [(outcome, None if isinstance(outcome, BridgeError) else next(came)) for outcome in outcomes]
-    return await asyncio.gather(*(_answer(outcome, response, parameters) for outcome, response in pairs))
+    return await bounded(partial(_answer, parameters), pairs)
 
 
-async def _answer(outcome: Outcome, response: Any, parameters: Parameters) -> Any:
+async def _answer(parameters: Parameters, pair: tuple[Outcome, Any]) -> Any:
+    outcome, response = pair
     if isinstance(outcome, BridgeError):
         return error_item(outcome)
     if outcome is None or "error" in response:
@@ -109,6 +115,17 @@ async def _answer(outcome: Outcome, response: Any, parameters: Parameters) -> An
         return with_total(await finished(outcome, without_total(response, parameters)), parameters)
     except BridgeError as error:
         return error_item(error)
+
+
+async def bounded(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
+    """The results of all items, in order, a few at a time."""
+    slots = asyncio.Semaphore(ITEMS_AT_ONCE)
+
+    async def one(item: A) -> T:
+        async with slots:
+            return await work(item)
+
+    return await asyncio.gather(*map(one, items))
 
 
 def pairs_of(body: bytes) -> list[Pair] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from bridge.errors import BridgeError, ClusterError, Unparsable
-from bridge.proxy.slow.multi_search import MultiSearch, Outcome, Pair, pairs_of
+from bridge.proxy.slow.multi_search import MultiSearch, Outcome, Pair, bounded, pairs_of
 from bridge.proxy.slow.presentation import unshaped
 from bridge.proxy.slow.search import Searches, parsed_source, search_of
 from bridge.proxy.slow.searching import Searching
@@ -62,7 +62,7 @@ class Templates:
         pairs = pairs_of(raw) if self._multi.worth_a_look(raw) else None
         if pairs is None or "search_pipeline" in request.query:
             return await self._services.upstream.pass_on(request, body=raw)
-        items = await asyncio.gather(*(self._item(request, pair) for pair in pairs))
+        items = await bounded(partial(self._item, request), pairs)
         if all(outcome is None for _, outcome in items):
             return await self._services.upstream.pass_on(request, body=raw)
         target = unshaped(request.raw_path).replace("/_msearch/template", "/_msearch", 1)

@@ -123,6 +123,23 @@ def test_searches_of_indices_are_looked_at_once_while_there_are_pipelines(reques
     assert lane(request_line, NONE, body=b"{}", verdicts=verdicts) is Lane.SCAN
 
 
+@given(
+    target=st.sampled_from(["a", "a,b", "a*", "_all", "%61", "<x-%7Bnow%7D>"]),
+    action=st.sampled_from(["_search", "_count", "_search/", "_msearch", "_search/template"]),
+    query=st.lists(st.sampled_from(["q=x", "size=1", "expand_wildcards=all", "pretty", "search_type=x"]), max_size=3),
+    body=st.booleans(),
+)
+def test_no_search_of_an_index_slips_by_unasked(target: str, action: str, query: list[str], body: bool) -> None:
+    request = head(f"POST /{target}/{action}?{'&'.join(query)}", body=b"{}" if body else b"")
+    verdicts = Verdicts(lambda: 0.0)
+    verdicts.clear("", 1)
+    for other in ("?b", "a", "?a?open", "?none"):
+        verdicts.learn(other, 60.0, 1)
+    found = choose(request, SEARCHED, verdicts)
+    assert (found.lane, found.spare) == (Lane.SLOW, False)
+    assert choose(request, NONE, verdicts).lane is (Lane.SCAN if body else Lane.FAST)
+
+
 def test_a_named_pipeline_leaves_no_room_for_the_index() -> None:
     assert lane("POST /a/_search?search_pipeline=_none", SEARCHED, body=b"{}") is Lane.SCAN
     assert lane("POST /a/_search?search_pipeline=other", SEARCHED, body=b"{}") is Lane.SCAN
