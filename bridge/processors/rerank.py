@@ -100,10 +100,10 @@ class ByField:
 
     async def scores(self, hits: Sequence[Json], context: SearchContext) -> list[float]:
         """Raises InvalidRequest for a hit whose field is missing or no number."""
-        return [self._score(place, hit) for place, hit in enumerate(hits)]
+        return [self._score(hit) for hit in hits]
 
-    def _score(self, place: int, hit: Json) -> float:
-        source = source_of(hit)
+    def _score(self, hit: Json) -> float:
+        source, place = source_of(hit), hit.get("_id")
         if source is None:
             raise InvalidRequest(f"There is no source field to be able to perform rerank on hit [{place}]")
         value = at_path(source, self._target)
