@@ -25,7 +25,8 @@ _WORDS = (b"neural", b"search_pipeline", b'"ext"', b"\\u00")
 
 ITEMS_AT_ONCE = 16
 """Items of one request that are worked on together."""
-A, T = TypeVar("A"), TypeVar("T")
+A = TypeVar("A")
+T = TypeVar("T")
 
 Pair: TypeAlias = tuple[bytes, bytes]
 """The header line and the body line of an item."""
