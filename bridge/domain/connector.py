@@ -11,8 +11,8 @@ class Connector:
     """A connector's document, fields in the order in which ML Commons prints them.
 
     `parameters` are texts (objects as JSON text), `credential` values are encrypted; `actions` and `client_config` are
-    the JSON objects they are on the wire. Inside a model document the same object stands under `connector`, where it may
-    lack a name.
+    the JSON objects they are on the wire. Inside a model document the same object stands under `connector`; there it
+    may lack a name.
     """
 
     name: str | None = None
