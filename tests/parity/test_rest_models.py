@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -111,7 +112,9 @@ async def both(cluster_url: str, reference_url: str, index_prefix: str, tmp_path
         yield Both(Side(bridge.url, session), Side(reference_url, session))
 
 
-BASE = register_body("http://127.0.0.1:9/x.zip", b"x", name="parity")
+# Two runs against one reference must not share a group.
+NAME = f"parity {uuid4().hex[:8]}"
+BASE = register_body("http://127.0.0.1:9/x.zip", b"x", name=NAME)
 
 
 def without(*names: str) -> dict[str, Any]:
@@ -185,7 +188,7 @@ async def test_refusals(both: Both) -> None:
 
 
 async def _registered(both: Both, content: bytes, url: str, **changes: Any) -> tuple[Any, Any]:
-    answers = await both.compare("POST", "/models/_register", register_body(url, content, name="parity", **changes))
+    answers = await both.compare("POST", "/models/_register", register_body(url, content, name=NAME, **changes))
     return await both.end(answers)
 
 
