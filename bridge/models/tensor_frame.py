@@ -39,6 +39,8 @@ def decode(frame: bytes) -> MLOutput:
         (length,) = _LENGTH.unpack_from(frame)
         at = _LENGTH.size + length
         rows = orjson.loads(frame[_LENGTH.size : at])
+        if at > len(frame) or not isinstance(rows, list):
+            raise ValueError("no list of answers")
         results = []
         for row in rows:
             tensors = []
@@ -49,6 +51,8 @@ def decode(frame: bytes) -> MLOutput:
                     at += described["size"]
                 tensors.append(_tensor(described, data))
             results.append(ModelTensors(output=tuple(tensors)))
+        if at != len(frame):
+            raise ValueError(f"{len(frame) - at} bytes are left over or missing")
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"the other node's answer cannot be read: {error}") from error
     return MLOutput(inference_results=tuple(results))

@@ -106,9 +106,9 @@ async def test_models_of_every_function_and_format_leave_nothing_behind(tmp_path
                 assert await process.unload(f"m{number}")
 
     try:
-        await rounds(5)
+        await rounds(4)
         before = await resident(process)
-        await rounds(12)
+        await rounds(8)
         assert (await resident(process)) - before < 8 * MIB
     finally:
         await process.stop()
