@@ -345,7 +345,7 @@ CHAINS = [
     chain("fewer hits before ours", [], [{"truncate_hits": {"target_size": 2}}, LABEL], SORTED),
     chain("ours, renamed", [], [LABEL, {"rename_field": {"field": "label", "target_field": "name"}}], SORTED),
     chain("in verbose mode", [{**LANGUAGE, "output_map": [{"ext.ml_inference.n": "n"}]}],
-          [LABEL, {**LABEL, "input_map": [{"input": "zz"}], "tag": "wrong", "ignore_missing": False}],
+          [LABEL, {**LABEL, "tag": "again"}],
           {**SORTED, "verbose_pipeline": True}),
 ]  # fmt: skip
 
