@@ -25,6 +25,10 @@ _COUNTS = ("k", "max_distance", "min_score")
 _PASSED_ON = ("method_parameters", "rescore", "expand_nested_docs", "boost", "_name", *_COUNTS)
 
 
+class TooDeep(InvalidRequest):
+    """A query that is nested so deeply that it can't be looked through."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NeuralClause:
     """One clause: the text to embed, the model, and the parameters that go on to `knn` under `field`."""
@@ -98,7 +102,7 @@ def _walk(body: Any, tree: QueryTree) -> Any:
     try:
         return tree.body(body)
     except RecursionError as error:
-        raise InvalidRequest("The query is nested too deeply.") from error
+        raise TooDeep("The query is nested too deeply.") from error
 
 
 def read_clause(value: Any, tree: QueryTree) -> NeuralClause:

@@ -120,3 +120,16 @@ async def test_searches_find_the_same_through_a_pipeline_that_changes_nothing(se
             if compared(*piped, bool(number)) != compared(*plain, bool(number)):
                 wrong.append(f"{json.dumps(body)} {number}\n   {piped}\n   {plain}")
     assert not wrong, "\n".join(wrong)
+
+
+async def test_deep_queries_pass_and_too_deep_ones_are_refused(searching: SearchLane) -> None:
+    await searching.fill(searching.name)
+    path = f"/{searching.name}/_search"
+    chain = {"request_processors": CHAINS[0], "response_processors": []}
+    for depth, statuses in ((50, (200, 200)), (300, (200, 400))):
+        query: Any = EVERY
+        for _ in range(depth):
+            query = {"bool": {"must": [query]}}
+        plain = await searching.call("POST", path, {"query": query})
+        piped = await searching.call("POST", path, {"query": query, "search_pipeline": chain})
+        assert (plain[0], piped[0]) == statuses

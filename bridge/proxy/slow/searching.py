@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bridge.domain.caller import Caller
-from bridge.pipelines.neural import rewritten
+from bridge.pipelines.neural import TooDeep, rewritten
 from bridge.pipelines.normal import sendable_ext
 from bridge.pipelines.search_definitions import SearchPipeline
 from bridge.pipelines.search_run import SearchRun
@@ -66,7 +66,7 @@ class Searching:
         """None for a search that can go on as it came. Raises what it is to fail with."""
         pipeline = await self.selection.of(search.asked(), search.headers)
         if pipeline is not None:
-            return await self._through(pipeline, search)
+            return await self.through(pipeline, search)
         body = await self.rewritten(search)
         return None if body is search.body else Prepared(body)
 
@@ -74,12 +74,19 @@ class Searching:
         """The body with vectors, and without what only pipelines of ours read; the same object where nothing changed.
         Raises what a predictor raises."""
         seconds = search.parameters.seconds(search.body)
-        changed = await rewritten(search.body, self._services.predictor, caller=search.caller, seconds=seconds)
+        try:
+            changed = await rewritten(search.body, self._services.predictor, caller=search.caller, seconds=seconds)
+        except TooDeep:
+            # The cluster allows more levels, and knows best what to say of what it does not.
+            return search.body
         return _without_our_ext(changed)
 
     async def through(self, pipeline: SearchPipeline, search: Search) -> Prepared:
         """The search as `pipeline` sends it. Raises what it is to fail with."""
-        return await self._through(pipeline, search)
+        try:
+            return await self._through(pipeline, search)
+        except RecursionError as error:
+            raise TooDeep("The query is nested too deeply.") from error
 
     async def _through(self, pipeline: SearchPipeline, search: Search) -> Prepared:
         started = time.monotonic()
