@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import tiny_functions as tiny
 from file_server import FileServer
 from scenario import ML, Side, Step, ended, play
 from tiny_zip import tiny_zip
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "engines"))
+import tiny_models
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(300)]
 
@@ -243,3 +247,21 @@ async def test_text_embedding(sides: tuple[Side, Side], tmp_path: Path, model_se
     content = tiny_zip(tmp_path)
     steps = running(tmp_path, model_server, "TEXT_EMBEDDING", "ONNX", config, content=content)
     await play([*steps, *EMBEDDING, *SHARED, *GONE], *sides)
+
+
+DICT = [
+    asks("all outputs", {"text_docs": ["the cat", "dog"]}),
+    asks("bytes too", {"text_docs": ["the cat"], "return_bytes": True}),
+    asks("bytes only", {"text_docs": ["the cat"], "return_bytes": True, "return_number": False}),
+    asks("one output", {"text_docs": ["cat"], "return_bytes": True, "target_response": ["sentence_embedding"]}),
+    asks("name and place", {"text_docs": ["cat"], "target_response": ["input_ids"], "target_response_positions": [2]}),
+]
+
+
+async def test_text_embedding_of_sentence_transformers(
+    sides: tuple[Side, Side], tmp_path: Path, model_server: FileServer
+) -> None:
+    config = {"model_type": "bert", "embedding_dimension": 6, "framework_type": "sentence_transformers"}
+    folder = tiny_models.write_torchscript(tmp_path, takes_dict=True)
+    steps = running(folder, model_server, "TEXT_EMBEDDING", "TORCH_SCRIPT", config)
+    await play([*steps, *DICT, *GONE], *sides)
