@@ -134,7 +134,8 @@ def test_q5_wrong_clocks_neither_steal_nor_keep_anything(
         time.sleep(0.2)
     late.kill()
     assert front.reaches(model, "DEPLOYED", 1, 1) < 2 * LEASE + 5
-    front.deployed(model)
+    # Each bridge judges by its own clock; the one that is asked may be the last to notice.
+    until(lambda: front.deploy(model)["state"] == "COMPLETED", "deployed to who is left", 2 * LEASE)
     assert early.process.poll() is None
     for log in (early.log_text(), late.log_text()):
         assert "task.lost" not in log
