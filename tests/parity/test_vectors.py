@@ -92,7 +92,10 @@ async def commons(reference_url: str) -> AsyncIterator[Reference]:
     async with aiohttp.ClientSession(timeout=timeout) as session:
         reference = Reference(reference_url, session)
         await reference.call("PUT", "/_cluster/settings", {"persistent": SETTINGS})
-        yield reference
+        try:
+            yield reference
+        finally:
+            await reference.call("PUT", "/_cluster/settings", {"persistent": dict.fromkeys(SETTINGS)})
 
 
 def cosine(first: Any, second: Any) -> float:
