@@ -75,7 +75,8 @@ class DeployTask:
         await self._live.fresh()
         judged = standings(model_id, planned, self._live.ml(), since=since)
         done = stored is not None and not judged.count(Standing.PENDING) and await self._settled(stored)
-        return _outcome(_errors(judged), planned) if done or late else None
+        everywhere = stored is not None and bool(stored.value.deploy_to_all_nodes)
+        return _outcome(_errors(judged, everywhere=everywhere), planned) if done or late else None
 
     async def _settled(self, stored: Stored[Model]) -> bool:
         """Whether the document's state follows from the reports already, so that no client sees the task end first."""
@@ -100,9 +101,13 @@ def _taken_back(stored: Stored[Model] | None, planned: list[str]) -> str | None:
     return None
 
 
-def _errors(judged: Standings) -> dict[str, str]:
+def _errors(judged: Standings, *, everywhere: bool) -> dict[str, str]:
     late = {node: "the node did not report in time" for node, s in judged.of.items() if s is Standing.PENDING}
-    return {**judged.errors, **late}
+    errors = {**judged.errors, **late}
+    if everywhere and judged.count(Standing.HELD):
+        # All nodes are meant, and a node that has left is none of them any more (so says ML Commons, too).
+        return {node: error for node, error in errors.items() if judged.of[node] is not Standing.GONE}
+    return errors
 
 
 def _outcome(errors: Mapping[str, Any], planned: list[str]) -> Outcome:

@@ -348,6 +348,32 @@ async def test_a_proxy_sees_that_the_last_node_has_gone(pair: Pair) -> None:
     assert waited.status == 503
 
 
+async def test_a_node_that_leaves_in_the_middle(pair: Pair) -> None:
+    one, two = await pair.start(0), await pair.start(1)
+    everywhere, named = await pair.model(one), await pair.model(one)
+    pair.engines[1].gate.clear()
+    tasks = [
+        (await one.call("POST", f"/models/{everywhere}/_deploy")).body["task_id"],
+        (await one.call("POST", f"/models/{named}/_deploy", {"node_ids": [one.node_id, two.node_id]})).body["task_id"],
+    ]
+
+    async def loading() -> bool:
+        return {everywhere, named} <= set(pair.engines[1].loads)
+
+    await until(loading)
+    await two.worker.stop(0.0)
+    await two.runtime.stop()
+    # Of all nodes it is none any more; of those that were named it is missing.
+    assert (await one.ended(tasks[0]))["state"] == "COMPLETED"
+    ended = await one.ended(tasks[1])
+    assert (ended["state"], json.loads(ended["error"])) == (
+        "COMPLETED_WITH_ERROR",
+        {two.node_id: "the node has left the cluster"},
+    )
+    await pair.reaches(everywhere, "DEPLOYED", 1)
+    await pair.reaches(named, "PARTIALLY_DEPLOYED", 1)
+
+
 async def test_a_bad_model_delays_no_other(pair: Pair) -> None:
     one = await pair.start(0)
     good, *bad = [await pair.model(one) for _ in range(4)]
