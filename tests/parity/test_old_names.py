@@ -37,6 +37,7 @@ async def test_a_models_life_under_old_names(
             ended("uploaded", capture={"model": "model_id"}),
             call("upload: no name", "models/_upload", {}),
             call("upload with a version", "models/x/1/_upload", body, differs=UNUSABLE, status=200),
+            call("register with a version", "models/x/1/_register", body, differs=UNUSABLE, status=200),
             call("load", "models/<model>/_load", capture={"task": "task_id"}),
             ended("loaded", capture={"node": "worker_node.0"}),
             Step("loaded: state", "GET", f"{ML}/models/<model>", until=SETTLED),
