@@ -31,7 +31,7 @@ from bridge.processors.jsonpath_nodes import Call, Filtered, FilteredBelow, Memb
 __all__ = ["Path", "PathNotFound", "path_of"]
 
 REMEMBERED = 2048
-"""Paths kept compiled; they come from configurations, and from nothing that a search brings."""
+"""Paths kept compiled: those of stored pipelines, and of such as searches bring along."""
 
 
 class Path:

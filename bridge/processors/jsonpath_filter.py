@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from bridge.errors import InvalidRequest
 from bridge.processors.jsonpath_nodes import Predicate, is_number
+from bridge.processors.jsonpath_pattern import Pattern, pattern_of
 
 ABSENT: Any = object()
 """What a path in a filter gives where nothing is."""
@@ -27,7 +28,6 @@ _PATTERN = re.compile(r"/((?:[^/\\]|\\.)*)/([a-zA-Z]*)")
 _WORD = re.compile(r"true\b|false\b|null\b")
 _OPERATOR = re.compile(r"===|!==|==|!=|<=|>=|=~|<|>|(?:(?i:nin|in|subsetof|anyof|noneof|all|contains|size|empty)\b)")
 _WORDS = {"true": True, "false": False, "null": None}
-_FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE, "u": re.NOFLAG, "d": re.NOFLAG}
 
 
 def invalid(reason: str) -> InvalidRequest:
@@ -101,7 +101,7 @@ class _Reader:
             return _constant(_unescaped(found[1] if found[1] is not None else found[2]))
         if pattern is _WORD:
             return _constant(_WORDS[found[0]])
-        return _constant(Decimal(found[0]) if pattern is _NUMBER else _pattern(found[1], found[2]))
+        return _constant(Decimal(found[0]) if pattern is _NUMBER else pattern_of(found[1], found[2]))
 
     def _literal(self) -> Operand:
         try:
@@ -134,13 +134,6 @@ def _constant(value: Any) -> Operand:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
-
-
-def _pattern(text: str, flags: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text.replace("\\/", "/"), sum(_FLAGS[flag.lower()] for flag in flags))
-    except (re.error, KeyError) as error:
-        raise invalid(f"Pattern cannot be read: /{text}/{flags}") from error
 
 
 def _decimal(value: Any) -> Decimal | None:
@@ -184,11 +177,11 @@ def _contains(left: Any, right: Any) -> bool:
 
 
 def _matches(left: Any, right: Any) -> bool:
-    if isinstance(left, re.Pattern):
+    if isinstance(left, Pattern):
         left, right = right, left
-    if not isinstance(right, re.Pattern):
+    if not isinstance(right, Pattern):
         return False
-    return any(right.fullmatch(_input(item)) for item in (left if isinstance(left, list) else [left]))
+    return any(right.matches(_input(item)) for item in (left if isinstance(left, list) else [left]))
 
 
 def _input(value: Any) -> str:

@@ -138,3 +138,49 @@ def test_paths_that_no_reader_could_walk_are_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         path_of(text)
     assert refused.value.kind == "invalid_path_exception"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+",
+        "(a|b)*",
+        "(a*)*b",
+        "((a)|b)+",
+        r"(a)\1",
+        ".*a.*b.*c.*",
+        "(a{1,9}){2,}",
+        "(?:x+y?)*",
+        "(a?){30}",
+        "a?" * 30,
+        "(a|a)" * 30,
+    ],
+)
+def test_expressions_that_could_run_for_ever_are_refused(pattern: str) -> None:
+    with pytest.raises(InvalidRequest, match="too long"):
+        path_of(f"$.l[?(@ =~ /{pattern}/)]")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("s.*", ["skin"]),
+        ("[a-z+*]+", ["skin", "x+"]),
+        (r"x\+", ["x+"]),
+        ("(sk|x).*", ["skin", "x+"]),
+        ("S.*/i", ["skin"]),
+        ("sk?.*?n", ["skin"]),
+        ("skin|x[+]", ["skin", "x+"]),
+    ],
+)
+def test_other_expressions_work(pattern: str, found: list[str]) -> None:
+    text = pattern if pattern.endswith("/i") else pattern + "/"
+    assert path_of(f"$.l[?(@ =~ /{text})]").read({"l": ["skin", "x+", 5]}) == found
+
+
+def test_several_repeats_look_at_short_texts_only() -> None:
+    path = path_of("$.l[?(@ =~ /.*a.*/)]")
+    assert path.read({"l": ["xa", "x" * 1000]}) == ["xa"]
+    with pytest.raises(InvalidRequest, match="too long"):
+        path.read({"l": ["x" * 100_000]})
+    assert path_of("$.l[?(@ =~ /x*/)]").read({"l": ["x" * 100_000]})
