@@ -13,6 +13,7 @@ from server_fixtures import Cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.parity]
 
+MODEL = f"{ML}/models/<model>"
 BETTER = "the reference answers 500, or refuses what it could do"
 DOCUMENTS = [
     {"at": 1, "title": "red apple", "tag": "fruit", "m": {"score": 0.2, "lang": "en"}},
@@ -98,5 +99,9 @@ async def test_searches(sides: tuple[Side, Side], fake_service: FakeService) -> 
         Step("pipeline gone", "DELETE", "/_search/pipeline/<unique>-model"),
         Step("other pipeline gone", "DELETE", "/_search/pipeline/<unique>-field"),
         Step("index gone", "DELETE", "/<unique>"),
+        Step("deployed", "GET", MODEL, until={"model_state": ["DEPLOYED"]}, skip=("planning_worker_nodes",)),
+        Step("undeployed", "POST", f"{MODEL}/_undeploy", differs="node ids differ"),
+        Step("taken back", "GET", MODEL, until={"model_state": ["UNDEPLOYED"]}, skip=("deploy_to_all_nodes",)),
+        Step("model gone", "DELETE", MODEL),
     ]
     await play(steps, *sides)
