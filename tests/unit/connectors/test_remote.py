@@ -238,7 +238,8 @@ async def test_a_filter_picks_from_the_answer(remote: Remote, fake_service: Fake
         assert result.output[0].data_as_map == expected
     status, kind, _ = await remote.refused(asked(response_filter="$.nothing.here"))
     assert (status, kind) == (500, "m_l_exception")
-    assert (await remote.refused(asked(response_filter="$[")))[0] == 400
+    for wrong in ("$[", "$.list[?(@.a =~ '(x+)+y')]", "$.n.`len`"):
+        assert (await remote.refused(asked(response_filter=wrong)))[0] == 400
 
 
 async def test_actions(remote: Remote, fake_service: FakeService) -> None:
