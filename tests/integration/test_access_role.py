@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from local_node import LocalNode
 from secured_bridge import Users, documented_role, users_of
-from server_fixtures import Cluster
+from server_fixtures import Cluster, of_node
 
 from bridge.cli import cli
 from bridge.store.rights import CLUSTER_RIGHTS, INDEX_RIGHTS
@@ -72,3 +73,22 @@ def test_doctor_names_each_right_that_is_missing(users: Users, index_prefix: str
     assert found.exit_code == 1
     for right in (*CLUSTER_RIGHTS[1:], *INDEX_RIGHTS):
         assert f"error    permissions: {right.permission} is missing" in found.output
+
+
+def test_the_role_may_use_the_protected_names_where_the_nodes_allow_it(
+    private_node: Callable[..., LocalNode], tmp_path: Path
+) -> None:
+    allowed = {"plugins.security.system_indices.permission.enabled": True}
+    cluster = of_node(private_node(variant="security", settings=allowed))
+    with users_of(cluster) as users:
+        role = documented_role(".plugins-ml-")
+        users.make("bridge", backend_roles=[], role=role)
+        refused = run("init", users, ".plugins-ml-", tmp_path)
+        assert refused.exit_code == 1
+        assert "system:admin/system_index" in refused.output
+        role["index_permissions"][0]["allowed_actions"].append("system:admin/system_index")
+        users.change("bridge", role)
+        done = run("init", users, ".plugins-ml-", tmp_path)
+        assert done.exit_code == 0, done.output
+        found = run("doctor", users, ".plugins-ml-", tmp_path)
+        assert found.exit_code == 0, found.output
