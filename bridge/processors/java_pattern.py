@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bridge.errors import InvalidRequest
+from bridge.processors.pattern_cost import Endless, repeats_and_choices
 
 _POSIX = {
     "Lower": "a-z", "Upper": "A-Z", "ASCII": r"\x00-\x7f", "Alpha": "A-Za-z", "Digit": "0-9", "Alnum": "A-Za-z0-9",
@@ -19,15 +20,27 @@ _TOKEN = re.compile(
     r"|(?P<nested>\[|&&)|(?P<end>\])|(?P<dot>\.)|(?P<line>[$])",
     re.DOTALL,
 )
+MOST_REPEATS = 3
+LONGEST_TEXT = 20_000
+"""Characters that an expression with repeats is tried on: the time grows with their square."""
 _SAME = frozenset("dDwWsSbBtnrfaxu123456789A")
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Raises InvalidRequest for a pattern that Java refuses or that Python reads otherwise."""
+    """Raises InvalidRequest for a pattern that Java refuses, that Python reads otherwise, or that may run for ever."""
+    if _repeats(pattern) > MOST_REPEATS:
+        raise _unusable(pattern, "it may take too long")
     try:
         return re.compile(_translated(pattern), re.ASCII)
     except (re.error, RecursionError, OverflowError, ValueError) as error:
         raise _unusable(pattern, str(error)) from None
+
+
+def _repeats(pattern: str) -> int:
+    try:
+        return repeats_and_choices(pattern)[0]
+    except Endless:
+        return MOST_REPEATS + 1
 
 
 def _translated(pattern: str) -> str:
@@ -94,7 +107,14 @@ def _unusable(pattern: str, problem: str) -> InvalidRequest:
 
 
 def split(pattern: re.Pattern[str], text: str, *, keep_trailing: bool) -> list[str]:
-    """`String.split`: no empty part in front of an empty match at the start; empty ones at the end only if asked."""
+    """`String.split`: no empty part in front of an empty match at the start; empty ones at the end only if asked.
+
+    Raises InvalidRequest for a text that is too long for an expression with repeats.
+    """
+    if len(text) > LONGEST_TEXT and _repeats(pattern.pattern):
+        raise InvalidRequest(
+            f"a text of {len(text)} characters is too long to be split by [{pattern.pattern}] after an ML processor"
+        )
     parts: list[str] = []
     end = 0
     for found in pattern.finditer(text):

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from bridge.errors import InvalidRequest
+from bridge.processors.pattern_cost import Endless, repeats_and_choices
 
 LONGEST_TEXT = 8000
 """Characters that an expression with two repeats looks at; each choice halves them."""
@@ -18,7 +19,6 @@ MOST_REPEATS = 2
 MOST_CHOICES = 6
 
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE, "u": re.NOFLAG, "d": re.NOFLAG}
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]|[*+?]|\{\d*,?\d*\}|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,13 @@ def pattern_of(text: str, flags: str) -> Pattern:
 
 
 def _counts(text: str) -> tuple[int, int]:
-    """How many repeats and choices there are. Raises InvalidRequest where a repeat holds either, where there are too
-    many, and for references back."""
-    count = choices = 0
-    # For each open group: whether it holds a repeat or a choice.
-    open_groups = [False]
-    closed = plain = False
-    for token in _TOKEN.findall(text):
-        repeats = token in ("*", "+") or (token.startswith("{") and len(token) > 1)
-        chooses = (token == "|" and len(open_groups) > 1) or (token == "?" and plain)
-        count, choices = count + repeats, choices + chooses
-        endless = (repeats and closed) or re.match(r"\\[1-9k]", token) is not None
-        if endless or count > MOST_REPEATS or choices > MOST_CHOICES:
-            raise _invalid(f"Pattern may take too long: /{text}/")
-        closed = False
-        if token == "(":
-            open_groups.append(False)
-        elif token == ")" and len(open_groups) > 1:
-            closed = open_groups.pop()
-            open_groups[-1] |= closed
-        elif repeats or chooses:
-            open_groups[-1] = True
-        # After these a question mark is no choice.
-        plain = not repeats and token != "("
+    """How many repeats and choices there are. Raises InvalidRequest for too many, or one within another."""
+    try:
+        count, choices = repeats_and_choices(text)
+    except Endless:
+        count, choices = MOST_REPEATS + 1, 0
+    if count > MOST_REPEATS or choices > MOST_CHOICES:
+        raise _invalid(f"Pattern may take too long: /{text}/")
     return count, choices
 
 
