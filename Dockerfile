@@ -28,7 +28,8 @@ RUN --mount=type=secret,id=pip_ca --mount=type=secret,id=pip_conf --mount=type=c
     if [ -f /run/secrets/pip_ca ]; then export PIP_CERT=/run/secrets/pip_ca; fi; \
     if [ -f /run/secrets/pip_conf ]; then export PIP_CONFIG_FILE=/run/secrets/pip_conf; fi; \
     /opt/bridge/bin/pip install --quiet --disable-pip-version-check -c requirements-test.lock ".${EXTRAS:+[$EXTRAS]}" \
- && /opt/bridge/bin/bridge --help >/dev/null
+ && /opt/bridge/bin/bridge --help >/dev/null \
+ && /opt/bridge/bin/python -m pip uninstall --quiet --yes setuptools pip
 
 FROM ${BASE_IMAGE}
 RUN apt-get update -qq \
