@@ -24,6 +24,7 @@ from bridge.errors import InvalidRequest, Unparsable
 T = TypeVar("T")
 
 _TRUE, _FALSE = ("true",), ("false",)
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def _text(value: Any, _: Any) -> str:
@@ -38,9 +39,14 @@ def _integer(value: Any, _: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise InvalidRequest(f"expected a number but got {type(value).__name__}")
     try:
-        return int(value)
-    except ValueError as error:
+        found = int(value)
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception") from error
+    if not _LEAST <= found <= _MOST:
+        raise InvalidRequest(
+            f"Numeric value ({value}) out of range of long ({_LEAST} - {_MOST})", kind="input_coercion_exception"
+        )
+    return found
 
 
 def _real(value: Any, _: Any) -> float:

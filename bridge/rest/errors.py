@@ -10,6 +10,7 @@ from aiohttp import web
 
 from bridge.errors import (
     BridgeError,
+    InvalidRequest,
     NotAcceptable,
     TooLarge,
     TooManyRequests,
@@ -37,8 +38,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return no_handler(request)
     except web.HTTPMethodNotAllowed as refused:
         return wrong_method(request, sorted(refused.allowed_methods))
-    except web.HTTPRequestEntityTooLarge as refused:
-        return failure(request, TooLarge(refused.text or "the request body is too large"))
+    except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError) as refused:
+        return failure(request, _unreadable(refused))
     except web.HTTPException:
         raise
     except (ConnectionResetError, ConnectionAbortedError):
@@ -47,6 +48,12 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except Exception:
         log.exception("unexpected error", action="rest.unexpected", method=request.method, path=request.path)
         return failure(request, _Unexpected("unexpected error, see the log of the bridge"))
+
+
+def _unreadable(refused: web.HTTPRequestEntityTooLarge | web.RequestPayloadError) -> BridgeError:
+    if isinstance(refused, web.HTTPRequestEntityTooLarge):
+        return TooLarge(refused.text or "the request body is too large")
+    return InvalidRequest("the request body cannot be read in its Content-Encoding")
 
 
 class _Unexpected(BridgeError):
@@ -80,8 +87,10 @@ def no_handler(request: web.Request) -> web.Response:
 
 
 def wrong_method(request: web.Request, allowed: list[str]) -> web.Response:
-    """OpenSearch's answer to a path that has other methods."""
+    """OpenSearch's answer to a path that has other methods; OPTIONS asks for just these."""
     listed = [method for method in allowed if method not in ("HEAD", "OPTIONS")]
+    if request.method == "OPTIONS":
+        return web.Response(headers={"Allow": ",".join(listed)})
     reason = (
         f"Incorrect HTTP method for uri [{request.path_qs}] and method [{request.method}],"
         f" allowed: [{', '.join(listed)}]"

@@ -53,6 +53,9 @@ class ClusterDocuments(Generic[T]):
 
     async def get(self, id: str) -> Stored[T] | None:
         """See Documents.get; a missing index reads as a missing document."""
+        if not id:
+            # Without an id the path would be another route of the cluster.
+            return None
         answer = await self.cluster.attempt("GET", self._path(id), params={"preference": "_primary"})
         if answer.status == 404 and _absent(answer.body):
             return None
@@ -101,6 +104,8 @@ class ClusterDocuments(Generic[T]):
 
     async def delete(self, id: str, *, version: Version | None = None, refresh: bool = False) -> bool:
         """See Documents.delete."""
+        if not id:
+            return False
         condition = {} if version is None else _condition(version)
         answer = await self._write("DELETE", id, None, refresh, condition)
         if answer.status == 404 and _absent(answer.body):

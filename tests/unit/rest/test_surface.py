@@ -190,3 +190,23 @@ async def test_what_is_no_answer_of_the_cluster_opens_no_door(told: Answer) -> N
 
     with pytest.raises(ClusterUnavailable):
         await Identities(Stranger()).of({})  # type: ignore[arg-type]
+
+
+async def test_options_names_the_methods(bridge: ModelBridge) -> None:
+    async with bridge.session.options(f"{bridge.url}{ML}/models/m") as answer:
+        assert (answer.status, answer.headers["Allow"], await answer.read()) == (200, "DELETE,GET,PUT", b"")
+
+
+async def test_a_body_that_is_not_in_its_encoding_is_the_clients_mistake(bridge: ModelBridge) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with bridge.session.post(f"{bridge.url}{ML}/models/_search", data=b"{}", headers=headers) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]["type"] == "illegal_argument_exception"
+
+
+@pytest.mark.parametrize("number", ["1e40", "1e400", "-10000000000000000000"])
+async def test_a_number_out_of_range_is_the_clients_mistake(bridge: ModelBridge, number: str) -> None:
+    body = '{"name":"a","model_format":"ONNX","model_config":{"embedding_dimension":' + number + "}}"
+    headers = {"Content-Type": "application/json"}
+    status, answered, _ = await raw(bridge, "POST", f"{ML}/models/_register", data=body, headers=headers)
+    assert status == 400, answered

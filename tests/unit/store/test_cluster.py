@@ -279,6 +279,12 @@ async def test_a_conflict_without_a_lost_answer_is_not_looked_into(stub: Stub, c
     assert len(stub.seen) == 1
 
 
+async def test_nobody_has_the_empty_id(stub: Stub, claims: ClusterDocuments[Claim]) -> None:
+    assert await claims.get("") is None
+    assert not await claims.delete("")
+    assert stub.seen == []
+
+
 async def test_a_missing_index_reads_as_empty_and_a_strange_404_does_not(
     stub: Stub, claims: ClusterDocuments[Claim]
 ) -> None:
