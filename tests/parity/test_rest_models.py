@@ -48,6 +48,16 @@ class Side:
             await asyncio.sleep(0.1)
         raise AssertionError(f"task did not end: {task}")
 
+    async def deployed(self, model: str) -> None:
+        """Wait until the document says so everywhere: on a busy machine the reference's lags behind its task."""
+        for _ in range(300):
+            _, found = await self.call("GET", f"/models/{model}")
+            counts = found.get("planning_worker_node_count"), found.get("current_worker_node_count")
+            if found.get("model_state") == "DEPLOYED" and counts[0] == counts[1]:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not deployed: {found}")
+
     def plain(self, value: Any, key: str = "") -> Any:
         """With own ids, times and the like replaced by their kind."""
         if isinstance(value, dict):
@@ -224,6 +234,8 @@ async def test_the_life_of_a_model(
     await both.compare("GET", "/models/{model}")
     await both.compare("POST", "/models/{model}/_predict", {"text_docs": ["a"]})
     await both.end(await both.compare("POST", "/models/{model}/_deploy"))
+    for side in (both.bridge, both.reference):
+        await side.deployed("{model}")
     await both.compare("GET", "/models/{model}")
     for asked in (
         {"text_docs": ["today is sunny", "hello"], "return_number": True, "target_response": ["sentence_embedding"]},
