@@ -48,7 +48,10 @@ def _ledger() -> Iterator[None]:
     if os.environ.get("BRIDGE_WRITE_COVERAGE"):
         ledger.write(now)
     elif os.environ.get("CI"):
-        assert now == kept, f"the coverage ledger is out of date: {ledger.HOW}"
+        # A status that came once on a busy machine (429, say) makes no ledger wrong; a new route or difference does.
+        old = {name: told["differs"] for name, told in kept.items()}
+        new = {name: told["differs"] for name, told in now.items()}
+        assert new == old, f"the coverage ledger is out of date: {ledger.HOW}"
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ UNSERVED = {
     "GET memory/message/{message_id}/traces": MEMORY,
     "POST GET PUT DELETE memory_containers/**": MEMORY,
     "POST PUT GET DELETE context_management/**": MEMORY,
-    "POST GET mcp/**": "the Model Context Protocol: not planned",
+    "POST GET mcp/**": "the Model Context Protocol",
 }
 
 
