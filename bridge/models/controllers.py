@@ -63,6 +63,7 @@ class Controllers:
         self._check_enabled()
         model = await self._models.get(model_id)
         if model is None:
+            # Also here ML Commons says "create".
             raise NotFound(
                 "Failed to find model to create the corresponding model controller with the provided model ID"
             )
@@ -95,7 +96,7 @@ class Controllers:
         model = await self._models.get(model_id)
         if model is None:
             raise NotFound(
-                "Failed to find model to update the corresponding model controller with the provided model ID"
+                "Failed to find model to create the corresponding model controller with the provided model ID"
             )
         await self._check(model, caller, "Updating")
         for _ in range(_TRIES):

@@ -36,6 +36,7 @@ _GROUP = "{group_id:(?!(?:_register|_search)$)[^/]+}"
 _CONNECTOR = "{connector_id:(?!(?:_create|_search)$)[^/]+}"
 _TASK = "{task_id:(?!_search$)[^/]+}"
 
+_NAME = "X-Opaque-Id"
 _SOURCE = ("source", "source_content_type")
 _PARAMETERS: dict[Handler, tuple[str, ...]] = {
     models.register: ("deploy",),
@@ -122,6 +123,14 @@ def add_routes(app: web.Application, to: Services) -> None:
     app.add_routes(routes())
     # What is under our path and not ours is nobody's: the cluster, which may be asked for the rest, has none of it.
     app.router.add_route("*", BASE + "/{rest:.*}", nobody)
+    app.on_response_prepare.append(_name_again)
+
+
+async def _name_again(request: web.Request, response: web.StreamResponse) -> None:
+    """The client's name of the request comes back with the answer, as the cluster does it."""
+    name = request.headers.get(_NAME, "")
+    if name and name.isprintable() and _NAME not in response.headers:
+        response.headers[_NAME] = name
 
 
 def middlewares() -> list[Handler]:

@@ -210,3 +210,24 @@ async def test_a_number_out_of_range_is_the_clients_mistake(bridge: ModelBridge,
     headers = {"Content-Type": "application/json"}
     status, answered, _ = await raw(bridge, "POST", f"{ML}/models/_register", data=body, headers=headers)
     assert status == 400, answered
+
+
+async def test_a_field_given_twice_is_refused(bridge: ModelBridge) -> None:
+    body, headers = '{"name":"a","description":"b","name":"c"}', {"Content-Type": "application/json"}
+    status, answered, _ = await raw(bridge, "POST", f"{ML}/model_groups/_register", data=body, headers=headers)
+    assert (status, answered["error"]["reason"]) == (400, "Duplicate field 'name'")
+    undeploy = f"{ML}/models/_undeploy"
+    status, _, _ = await raw(bridge, "POST", undeploy, data='{"model_ids":["a"],"model_ids":[]}', headers=headers)
+    assert status == 400
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_body(bridge: ModelBridge) -> None:
+    body, headers = b'\xef\xbb\xbf{"name":"marked"}', {"Content-Type": "application/json"}
+    status, answered, _ = await raw(bridge, "POST", f"{ML}/model_groups/_register", data=body, headers=headers)
+    assert status == 200, answered
+
+
+async def test_the_clients_name_of_the_request_comes_back(bridge: ModelBridge) -> None:
+    for path in ("/models/nope", "/nowhere", "/model_groups/nope"):
+        _, _, headers = await raw(bridge, "GET", f"{ML}{path}", headers={"X-Opaque-Id": "mine"})
+        assert headers.getall("X-Opaque-Id") == ["mine"]
