@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InvalidRequest
 from bridge.pipelines.search_split import OVERSAMPLE, TRUNCATE, SearchSplit, split_search
 from bridge.pipelines.split import Processor, chain_of, elements_of
-from bridge.processors.properties import Properties
+from bridge.processors.properties import Properties, java_type
 from bridge.processors.registry import NATIVE_RESPONSE, REQUEST, RESPONSE
 from bridge.processors.search import RequestProcessor, ResponseProcessor, SearchServices
 
@@ -104,7 +104,7 @@ def read_search(name: str, definition: Any, services: SearchServices) -> SearchP
     """
     if not isinstance(definition, Mapping):
         return None
-    request, response = _chain(definition.get(REQUEST_KEY)), _chain(definition.get(RESPONSE_KEY))
+    request, response = _chain(definition, REQUEST_KEY), _chain(definition, RESPONSE_KEY)
     if not any(kind in REQUEST for kind, _ in request) and not any(kind in RESPONSE for kind, _ in response):
         return None
     split = split_search(request, response, ours_request=REQUEST, ours_response=RESPONSE, reproduced=NATIVE_RESPONSE)
@@ -117,10 +117,19 @@ def read_search(name: str, definition: Any, services: SearchServices) -> SearchP
     )
 
 
-def _chain(elements: Any) -> tuple[Processor, ...]:
-    """The processors of a list; none where it is something that the cluster will refuse."""
-    if not isinstance(elements, list) or not all(isinstance(element, Mapping) for element in elements):
+def _chain(definition: Mapping[str, Any], key: str) -> tuple[Processor, ...]:
+    """The processors of a list; none where it is something that the cluster will refuse.
+
+    Raises InvalidRequest for one that is no object: split off, the list would be lost.
+    """
+    elements = definition.get(key)
+    if not isinstance(elements, list):
         return ()
+    for element in elements:
+        if not isinstance(element, Mapping):
+            kind = "null" if element is None else java_type(element)
+            reason = f"[{key}] processor isn't a map, but of type [{kind}]"
+            raise InvalidRequest(reason, kind="parse_exception", property_name=key)
     return chain_of(elements)
 
 
