@@ -28,17 +28,36 @@ _TRUE, _FALSE = ("true",), ("false",)
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
+def token_of(value: Any) -> str:
+    """What the cluster's parser calls the first token of a value."""
+    if isinstance(value, bool):
+        return "VALUE_BOOLEAN"
+    tokens = {
+        dict: "START_OBJECT",
+        list: "START_ARRAY",
+        str: "VALUE_STRING",
+        int: "VALUE_NUMBER",
+        float: "VALUE_NUMBER",
+    }
+    return tokens.get(type(value), "VALUE_NULL")
+
+
 def _text(value: Any, _: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise InvalidRequest(f"expected a text but got {type(value).__name__}")
+    raise InvalidRequest(f"Can't get text on a {token_of(value)}")
+
+
+def _no_number(value: Any) -> Unparsable:
+    reason = f"Current token ({token_of(value)}) not numeric, can not use numeric value accessors"
+    return Unparsable(reason, kind="json_parse_exception")
 
 
 def _integer(value: Any, _: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise InvalidRequest(f"expected a number but got {type(value).__name__}")
+        raise _no_number(value)
     try:
         found = int(value)
     except (ValueError, OverflowError) as error:
@@ -52,7 +71,7 @@ def _integer(value: Any, _: Any) -> int:
 
 def _real(value: Any, _: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise InvalidRequest(f"expected a number but got {type(value).__name__}")
+        raise _no_number(value)
     try:
         return float(value)
     except ValueError as error:
@@ -62,6 +81,8 @@ def _real(value: Any, _: Any) -> float:
 def _boolean(value: Any, _: Any) -> bool:
     if isinstance(value, bool):
         return value
+    if not isinstance(value, str):
+        raise Unparsable(f"Current token ({token_of(value)}) not of boolean type", kind="json_parse_exception")
     if value in _TRUE or value in _FALSE:
         return value in _TRUE
     raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")

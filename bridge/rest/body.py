@@ -12,7 +12,7 @@ from aiohttp import web
 
 from bridge.errors import InvalidRequest, NotAcceptable, Unparsable
 from bridge.models.model_fields import WrongToken
-from bridge.wire import loads, loads_once
+from bridge.wire import loads, loads_once, token_of
 
 _JSON = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson")
 
@@ -85,20 +85,6 @@ async def read_lists(request: web.Request, *names: str) -> dict[str, list[str] |
         if isinstance(value, list):
             found[name] = [str(item) for item in value]
     return found
-
-
-def token_of(value: Any) -> str:
-    """What the cluster's parser calls the first token of a value."""
-    if isinstance(value, bool):
-        return "VALUE_BOOLEAN"
-    tokens = {
-        dict: "START_OBJECT",
-        list: "START_ARRAY",
-        str: "VALUE_STRING",
-        int: "VALUE_NUMBER",
-        float: "VALUE_NUMBER",
-    }
-    return tokens.get(type(value), "VALUE_NULL")
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from bridge.domain.caller import CALLER
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.models.profile import Wanted, by_model
 from bridge.rest.answers import answer
-from bridge.rest.body import parse_object, read_body, read_lists, token_of
+from bridge.rest.body import parse_object, read_body, read_lists
 from bridge.rest.services import services
+from bridge.wire import token_of
 
 
 async def everything(request: web.Request) -> web.Response:
