@@ -259,7 +259,7 @@ class Worker:
         return seconds * self._rng.uniform(0.75, 1.25)
 
     def _backoff(self, failures: int) -> float:
-        return self._spread(min(_MAX_BACKOFF, self._poll_every * 2 ** min(failures - 1, 5)))
+        return self._spread(min(_MAX_BACKOFF, self._poll_every * 2 ** min(failures, 5)))
 
     def _complain(self, doing: str, error: Exception) -> None:
         known = isinstance(error, (BridgeError, TimeoutError))

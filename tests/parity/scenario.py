@@ -18,6 +18,8 @@ import aiohttp
 ML = "/_plugins/_ml"
 SKIPPED = ("_seq_no", "_version", "_shards", "_index", "took", "max_score", "_primary_term")
 _IDS = ("task_id", "model_id", "model_group_id", "connector_id", "worker_node", "planning_worker_nodes", "node")
+DELETED = {"result": ("deleted",)}
+"""For the `until` of a step that deletes a model: the reference's document lags behind an undeploy, and forbids it."""
 _FINAL_WAIT = 0.1
 _NAMED = re.compile(r"<([a-z][a-z0-9_]*)>")
 

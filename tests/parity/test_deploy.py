@@ -10,7 +10,7 @@ import pytest
 from fake_inference import zipped
 from fake_service import private_endpoints
 from file_server import FileServer
-from scenario import ML, Side, Step, ended, play
+from scenario import DELETED, ML, Side, Step, ended, play
 from server_fixtures import Cluster
 from tiny_zip import tiny_body, tiny_zip
 
@@ -130,7 +130,7 @@ async def test_a_model_is_deployed_and_undeployed(sides: tuple[Side, Side], regi
             *deployed("for the list"),
             several("several, deployed", {"model_ids": ["<model>"]}),
             shown("undeployed by list"),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
         ],
         *sides,
     )
@@ -148,7 +148,7 @@ async def test_node_ids_where_none_are_allowed(sides: tuple[Side, Side], registe
             several("several: named", {"model_ids": ["<model>"], "node_ids": ["x"]}),
             *deployed("none named", {"node_ids": []}),
             undeploy("undeploy: none named", {"node_ids": []}),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
         ],
         *sides,
     )
@@ -161,7 +161,7 @@ async def test_undeploying_what_was_never_deployed(sides: tuple[Side, Side], reg
             undeploy("unknown node", {"node_ids": ["nonode"]}),
             shown("undeployed"),
             undeploy("never deployed"),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
         ],
         *sides,
     )
@@ -184,7 +184,7 @@ async def test_a_broken_graph_fails_with_the_nodes_reason(sides: tuple[Side, Sid
             shown("failed for good", until={"model_state": ("DEPLOY_FAILED",)}, skip=("auto_redeploy_retry_times",)),
             undeploy("undeploy"),
             shown("undeployed", skip=("auto_redeploy_retry_times",)),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
         ],
         *sides,
     )
@@ -199,7 +199,7 @@ async def test_a_remote_model(sides: tuple[Side, Side]) -> None:
             Step("connector", "POST", f"{ML}/connectors/_create", CONNECTOR, capture={"connector": "connector_id"}),
             Step("register", "POST", f"{ML}/models/_register", private, capture={"model": "model_id"}),
             Step("opted out", "POST", f"{ML}/models/<model>/_predict", call),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
             Step("register", "POST", f"{ML}/models/_register", body, capture={"model": "model_id"}),
             undeploy("never deployed", {"node_ids": ["nonode"]}),
             shown("undeployed"),
@@ -209,7 +209,7 @@ async def test_a_remote_model(sides: tuple[Side, Side]) -> None:
             undeploy("undeploy"),
             shown("undeployed again"),
             undeploy("and again"),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
             Step("delete the connector", "DELETE", f"{ML}/connectors/<connector>"),
         ],
         *sides,

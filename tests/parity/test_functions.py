@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tiny_functions as tiny
 from file_server import FileServer
-from scenario import ML, Side, Step, ended, play
+from scenario import DELETED, ML, Side, Step, ended, play
 from tiny_zip import tiny_zip
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "engines"))
@@ -50,7 +50,7 @@ def running(
 
 GONE = [
     Step("undeploy", "POST", f"{ML}/models/<model>/_undeploy"),
-    Step("delete", "DELETE", f"{ML}/models/<model>"),
+    Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_service import FakeService, private_endpoints
 from file_server import FileServer
-from scenario import ML, Side, Step, ended, play
+from scenario import DELETED, ML, Side, Step, ended, play
 from server_fixtures import Cluster
 from tiny_zip import tiny_body, tiny_zip
 
@@ -49,7 +49,7 @@ def limited(name: str, limiter: Any) -> Step:
 def removed() -> list[Step]:
     return [
         Step("undeploy", "POST", f"{ML}/models/<model>/_undeploy"),
-        Step("delete", "DELETE", f"{ML}/models/<model>"),
+        Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 import tiny_functions as tiny
 from file_server import FileServer
 from inference_models import DOCUMENTS, MAPPINGS, run
-from scenario import ML, Side, Step, ended, play
+from scenario import DELETED, ML, Side, Step, ended, play
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -90,5 +90,5 @@ async def test_a_local_cross_encoder(sides: tuple[Side, Side], tmp_path: Path, m
         await play(SEARCHES, *sides)
     finally:
         undeploy = Step("undeploy", "POST", f"{ML}/models/<model>/_undeploy")
-        delete = Step("delete", "DELETE", f"{ML}/models/<model>")
+        delete = Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED)
         await run([undeploy, delete, Step("drop", "DELETE", "/<unique>")], sides)

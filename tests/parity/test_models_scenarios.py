@@ -8,7 +8,7 @@ import pytest
 import yaml
 from fake_inference import register_body, zipped
 from file_server import FileServer
-from scenario import ML, Side, Step, ended, play
+from scenario import DELETED, ML, Side, Step, ended, play
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(300)]
 
@@ -235,7 +235,7 @@ async def test_searches(sides: tuple[Side, Side], registered: list[Step]) -> Non
                 skip=("_score",),
             ),
             Step("delete the group", "DELETE", f"{GROUPS}/<group>"),
-            Step("delete", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
             Step("not found", "POST", models, {"query": QUERY}, until={"hits.total.value": (0,)}),
             Step("delete the empty group", "DELETE", f"{GROUPS}/<group>"),
         ],

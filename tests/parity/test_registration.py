@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_inference import register_body, zipped
 from file_server import FileServer
-from scenario import ML, Side, Step, ended, play
+from scenario import DELETED, ML, Side, Step, ended, play
 
 pytestmark = [pytest.mark.parity, pytest.mark.timeout(300)]
 SEARCH = f"{ML}/models/_search"
@@ -136,8 +136,8 @@ async def test_the_fields_of_a_registration(sides: tuple[Side, Side], model_serv
             Step("again", "POST", REGISTER, body, capture={"task": "task_id"}),
             ended("registered again", capture={"second": "model_id"}),
             Step("the second version", "GET", f"{ML}/models/<second>"),
-            Step("delete", "DELETE", f"{ML}/models/<second>"),
-            Step("delete the first", "DELETE", f"{ML}/models/<model>"),
+            Step("delete", "DELETE", f"{ML}/models/<second>", until=DELETED),
+            Step("delete the first", "DELETE", f"{ML}/models/<model>", until=DELETED),
             Step("read what is gone", "GET", f"{ML}/models/<model>"),
         ],
         *sides,
@@ -225,6 +225,6 @@ async def test_uploads(sides: tuple[Side, Side]) -> None:
         Step("the last", "POST", f"{chunk}/1", PIECES[1]),
         Step("whole", "GET", f"{ML}/models/<model>", until={"model_state": ["REGISTERED"]},
              differs="fields that ML Commons loses are kept: times, description"),
-        Step("delete", "DELETE", f"{ML}/models/<model>"),
+        Step("delete", "DELETE", f"{ML}/models/<model>", until=DELETED),
     ]  # fmt: skip
     await play(steps, *sides)
