@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -65,6 +65,15 @@ class Peers:
         if not fit:
             return None
         return min(fit, key=lambda node_id: (self._outstanding[node_id], random.random()))
+
+    def lighter(self, model_id: str, nodes: Mapping[str, Node]) -> bool:
+        """Whether another node that holds the model has fewer calls of this process under way than this one."""
+        chosen = self.choose(model_id, nodes, tried=set())
+        return chosen is not None and self._outstanding[chosen] < self._outstanding[self._own_id or ""]
+
+    def under_way(self) -> AbstractContextManager[None]:
+        """Counts a call that this node itself runs."""
+        return self._counted(self._own_id or "")
 
     async def predict(self, node_id: str, node: Node, model_id: str, input: MLInput, *, seconds: float) -> MLOutput:
         """Raises NotHeld and PeerLost (ask another), or what the node said."""

@@ -25,6 +25,7 @@ from bridge.models.statistics import Statistics
 from bridge.models.uses import Uses
 from bridge.store.documents import Stored
 
+LEAST_LOAD = "least_load"
 PATIENCE_SECONDS = 5.0
 """How long a predict waits for a deployed model that no node has at the moment (a node or process is restarting)."""
 _LOOK_AGAIN_SECONDS = 0.2
@@ -112,7 +113,7 @@ class RoutedPredictor:
         if self._inference is None or self._holder is None or not self._holder.holds(model_id):
             raise NotHeld(NOT_READY)
         try:
-            with self._statistics.inferring(model_id):
+            with self._peers.under_way(), self._statistics.inferring(model_id):
                 rows = await self._inference.predict(model_id, local_input(input), timeout=deadline)
         except EngineFault as fault:
             if fault.code is FaultCode.NOT_LOADED:
@@ -153,12 +154,17 @@ class RoutedPredictor:
             max_age, pause = 0.0, min(_SLOWEST_LOOK_SECONDS, pause * 1.5)
 
     async def _once(self, model_id: str, input: MLInput, seconds: float, max_age: float) -> MLOutput | None:
-        """Here, or at up to two others; None when nobody is known to hold the model."""
-        if self._holder is not None and self._holder.holds(model_id):
+        """Here, or at up to two others; None when nobody is known to hold the model.
+
+        By `task_dispatch_policy`: round_robin runs it here wherever it can, and least_load at another node that has
+        fewer calls under way.
+        """
+        here = self._holder is not None and self._holder.holds(model_id)
+        if here and not self._sent_away(model_id):
             try:
                 return await self.predict_here(model_id, input, deadline=seconds)
             except NotHeld:
-                max_age = 0.0
+                max_age, here = 0.0, False
         nodes = await self._live.fresh(max_age)
         tried: set[str] = set()
         lost: Unavailable | None = None
@@ -171,9 +177,15 @@ class RoutedPredictor:
                 return await self._peers.predict(chosen, nodes[chosen], model_id, input, seconds=seconds)
             except (NotHeld, PeerLost) as error:
                 lost = error
+        if here:
+            return await self.predict_here(model_id, input, deadline=seconds)
         if lost is not None:
             raise lost
         return None
+
+    def _sent_away(self, model_id: str) -> bool:
+        policy = self._settings.current.task_dispatch_policy
+        return policy == LEAST_LOAD and self._peers.lighter(model_id, self._live.known)
 
     async def _worth_waiting(self, model_id: str) -> float:
         """For how many seconds in all to wait for a model that nobody holds; raises the refusal if for none."""
