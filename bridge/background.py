@@ -47,5 +47,12 @@ class Background:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
-            log.error("background task failed", action="background.failed", task=task.get_name(), exc_info=error)
+        if error is None:
+            return
+        told: dict[str, Any] = {"action": "background.failed", "task": task.get_name()}
+        # An error of the bridge's own tree says why; where it was raised is no news, and it may come each second.
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, str):
+            log.warning("background task failed", reason=reason, **told)
+        else:
+            log.error("background task failed", exc_info=error, **told)

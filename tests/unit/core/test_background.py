@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.background import Background
+from bridge.errors import Unavailable
 
 
 async def test_close_ends_what_runs() -> None:
@@ -36,6 +37,20 @@ async def test_a_failure_is_logged_with_its_name() -> None:
         with pytest.raises(ValueError, match="no"):
             await task
     assert [line["task"] for line in lines if line["action"] == "background.failed"] == ["failing"]
+
+
+async def test_a_failure_that_the_bridge_knows_leaves_no_traceback_in_the_log() -> None:
+    background = Background()
+
+    async def fails() -> None:
+        raise Unavailable("the cluster is away")
+
+    with capture_logs() as lines:
+        with pytest.raises(Unavailable):
+            await background.start(fails(), name="failing")
+    [line] = [line for line in lines if line["action"] == "background.failed"]
+    assert line["reason"] == "the cluster is away"
+    assert "exc_info" not in line
 
 
 async def test_settled_says_whether_all_have_ended() -> None:
