@@ -45,9 +45,8 @@ async def test_a_failure_that_the_bridge_knows_leaves_no_traceback_in_the_log() 
     async def fails() -> None:
         raise Unavailable("the cluster is away")
 
-    with capture_logs() as lines:
-        with pytest.raises(Unavailable):
-            await background.start(fails(), name="failing")
+    with capture_logs() as lines, pytest.raises(Unavailable):
+        await background.start(fails(), name="failing")
     [line] = [line for line in lines if line["action"] == "background.failed"]
     assert line["reason"] == "the cluster is away"
     assert "exc_info" not in line
