@@ -11,7 +11,7 @@ import numpy as np
 from bridge.domain.tensor import LocalInput, QuestionAnsweringInput
 from bridge.engines.devices import Device
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.formats import open_session
+from bridge.engines.formats import open_session, warmed
 from bridge.engines.pooling import Floats
 from bridge.engines.session import Inputs, ModelSpec, Output, Said, Session, Text, wanted_output
 from bridge.engines.tokenizer import TextTokenizer, Window
@@ -105,10 +105,4 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
     """Load and answer one question. Raises EngineFault, OSError, ValueError."""
     tokenizer = TextTokenizer(folder)
     session = open_session(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
-    model = AnsweringModel(spec, device, tokenizer, session)
-    try:
-        model.run(model.encode([WARM_UP]))
-    except EngineFault:
-        model.close()
-        raise
-    return model
+    return warmed(AnsweringModel(spec, device, tokenizer, session), WARM_UP)

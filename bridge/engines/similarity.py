@@ -11,7 +11,7 @@ import numpy as np
 from bridge.domain.tensor import LocalInput, TextSimilarityInput
 from bridge.engines.devices import Device
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.formats import open_session
+from bridge.engines.formats import open_session, warmed
 from bridge.engines.session import Array, Encoded, Inputs, ModelSpec, Output, Session, Text, wanted_output
 from bridge.engines.tokenizer import TextTokenizer
 
@@ -60,10 +60,4 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
     """Load and score one pair. Raises EngineFault, OSError, ValueError."""
     tokenizer = TextTokenizer(folder)
     session = open_session(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
-    model = SimilarityModel(spec, device, tokenizer, session)
-    try:
-        model.run(model.encode([WARM_UP]))
-    except EngineFault:
-        model.close()
-        raise
-    return model
+    return warmed(SimilarityModel(spec, device, tokenizer, session), WARM_UP)

@@ -17,7 +17,7 @@ from bridge.domain.tensor import LocalInput
 from bridge.engines.devices import Device
 from bridge.engines.embedding import WARM_UP, docs_of
 from bridge.engines.faults import EngineFault, FaultCode
-from bridge.engines.formats import open_session
+from bridge.engines.formats import open_session, warmed
 from bridge.engines.pooling import Floats, Mask
 from bridge.engines.session import Encoded, Inputs, ModelSpec, Output, Said, Session, Text
 from bridge.engines.targets import Targets
@@ -117,13 +117,7 @@ def load(folder: Path, *, device: Device, spec: ModelSpec, allow_torchscript: bo
     """Load and encode one sentence. Raises EngineFault, OSError, ValueError."""
     tokenizer = TextTokenizer(folder)
     session = open_session(folder, device=device, spec=spec, allow_torchscript=allow_torchscript)
-    model = SparseModel(spec, device, tokenizer, session, tokenizer.words())
-    try:
-        model.run(model.encode([WARM_UP]))
-    except EngineFault:
-        model.close()
-        raise
-    return model
+    return warmed(SparseModel(spec, device, tokenizer, session, tokenizer.words()), WARM_UP)
 
 
 @dataclass(frozen=True)

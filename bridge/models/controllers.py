@@ -61,12 +61,7 @@ class Controllers:
         Raises InvalidRequest, Forbidden, NotFound and Conflict.
         """
         self._check_enabled()
-        model = await self._models.get(model_id)
-        if model is None:
-            # Also here ML Commons says "create".
-            raise NotFound(
-                "Failed to find model to create the corresponding model controller with the provided model ID"
-            )
+        model = await self._model(model_id)
         await self._check(model, caller, "Creating")
         if model.value.model_state is ModelState.DEPLOYING:
             raise Conflict(_while_deploying("Creating", "create", model_id))
@@ -93,11 +88,7 @@ class Controllers:
         Raises InvalidRequest, Forbidden, NotFound and Conflict.
         """
         self._check_enabled()
-        model = await self._models.get(model_id)
-        if model is None:
-            raise NotFound(
-                "Failed to find model to create the corresponding model controller with the provided model ID"
-            )
+        model = await self._model(model_id)
         await self._check(model, caller, "Updating")
         for _ in range(_TRIES):
             stored = await self._controllers.get(model_id)
@@ -155,6 +146,15 @@ class Controllers:
         while len(self._recent) > _MOST:
             self._recent.popitem(last=False)
         return limits
+
+    async def _model(self, model_id: str) -> Stored[Model]:
+        """For a write; ML Commons says "create" for an update, too."""
+        model = await self._models.get(model_id)
+        if model is None:
+            raise NotFound(
+                "Failed to find model to create the corresponding model controller with the provided model ID"
+            )
+        return model
 
     async def _flag(self, model_id: str, on: bool) -> None:
         """Write `is_controller_enabled` into the model, so that only predicts of such models look for a controller."""

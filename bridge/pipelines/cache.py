@@ -16,6 +16,7 @@ from bridge.pipelines.search_definitions import SearchPipeline, broken_search, r
 from bridge.processors.ingest import IngestServices
 from bridge.processors.search import SearchServices
 from bridge.store.documents import Documents
+from bridge.store.freshness import keep_fresh
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,6 @@ class PipelineCache:
         self._published: tuple[set[str], set[str]] | None = None
         self._lock = asyncio.Lock()
         self._stopped = asyncio.Event()
-        self._failing = False
 
     def get(self, name: str) -> IngestPipeline | None:
         """The ingest pipeline of ours with this name."""
@@ -80,18 +80,7 @@ class PipelineCache:
 
     async def run(self) -> None:
         """Refresh until `stop` is called; a cluster that can't be read leaves everything as it was."""
-        while not self._stopped.is_set():
-            try:
-                await self.refresh()
-                self._failing = False
-            except BridgeError as error:
-                if not self._failing:
-                    log.warning("pipelines not refreshed", action="pipelines.stale", reason=error.reason)
-                self._failing = True
-            try:
-                await asyncio.wait_for(self._stopped.wait(), self._seconds)
-            except TimeoutError:
-                continue
+        await keep_fresh(self.refresh, self._stopped, self._seconds, what="pipelines")
 
     def stop(self) -> None:
         self._stopped.set()

@@ -13,8 +13,9 @@ import structlog
 
 from bridge.domain.cluster_settings import ClusterSettings, defaults, with_values
 from bridge.domain.setting_rules import SettingValue, SettingValues, check
-from bridge.errors import BridgeError, Unavailable, VersionConflict
+from bridge.errors import Unavailable, VersionConflict
 from bridge.store.documents import Documents, Stored
+from bridge.store.freshness import keep_fresh
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,6 @@ class LiveSettings:
         self._base = replace(base or ClusterSettings(), **self._off)
         self._seconds = refresh_seconds
         self._stopped = asyncio.Event()
-        self._failing = False
         self._seen: Stored[dict[str, Any]] | None = None
         self.kept = Kept()
         self._current = self._base
@@ -70,18 +70,7 @@ class LiveSettings:
 
     async def run(self) -> None:
         """Refresh until `stop`; a cluster that cannot be read leaves everything as it was."""
-        while not self._stopped.is_set():
-            try:
-                await self.refresh()
-                self._failing = False
-            except BridgeError as error:
-                if not self._failing:
-                    log.warning("settings not refreshed", action="settings.stale", reason=error.reason)
-                self._failing = True
-            try:
-                await asyncio.wait_for(self._stopped.wait(), self._seconds)
-            except TimeoutError:
-                continue
+        await keep_fresh(self.refresh, self._stopped, self._seconds, what="settings")
 
     def stop(self) -> None:
         """End `run`."""

@@ -7,16 +7,15 @@ may, index settings that name the pipeline stay valid, and a write then runs the
 from __future__ import annotations
 
 import asyncio
-import re
 
 from aiohttp import web
 
 from bridge.background import Background
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.pipelines.definitions import IngestPipeline, called_pipelines, read_ingest
-from bridge.proxy.slow.presentation import shaped, unshaped
 from bridge.proxy.slow.services import SlowServices
 from bridge.proxy.slow.upstream import Reply, json_answer, read_body, reply_answer, sent_headers
+from bridge.proxy.slow.whole import answered, exchanged, matching
 from bridge.wire import dumps_exact, loads
 
 _JSON = "application/json"
@@ -48,33 +47,19 @@ class Pipelines:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """The cluster's answer, with whole definitions where it holds the rest of one."""
-        wanted = request.match_info.get("name") or "*"
-        ours = [name for name in self._services.pipelines.names() if _matches(name, wanted)]
-        if not ours:
-            return await self._services.upstream.pass_on(request)
-        reply = await self._exchange(request)
-        if reply.status != 200:
-            return reply_answer(reply)
-        found = reply.json()
-        for name in ours:
-            pipeline = self._services.pipelines.get(name)
-            if name in found and pipeline is not None:
-                found[name] = pipeline.definition
-        return json_answer(200, shaped(found, request.raw_path), reply.headers)
+        known = self._services.pipelines
+        names = matching(known.names(), (request.match_info.get("name") or "*").split(","))
+        found = {name: pipeline.definition for name in names if (pipeline := known.get(name)) is not None}
+        return await answered(self._services.upstream, request, found)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Remove the rest from the cluster, then the whole here."""
-        wanted = request.match_info["name"]
-        reply = await self._exchange(request)
-        ours = [name for name in self._services.pipelines.names() if _matches(name, wanted, commas=False)]
+        reply = await exchanged(self._services.upstream, request)
+        ours = matching(self._services.pipelines.names(), [request.match_info["name"]])
         if ours and reply.status in (200, 404):
             await self._services.pipelines.remove(ours)
             return json_answer(200, b'{"acknowledged":true}')
         return reply_answer(reply)
-
-    async def _exchange(self, request: web.Request) -> Reply:
-        headers = sent_headers(request.headers, replaced=True)
-        return await self._services.upstream.exchange(request.method, unshaped(request.raw_path), headers)
 
     def _read(self, name: str, body: bytes) -> IngestPipeline | None:
         """The pipeline; None when it is the cluster's alone. Raises InvalidRequest."""
@@ -96,8 +81,3 @@ class Pipelines:
             await self._services.pipelines.put(pipeline)
         elif self._services.pipelines.get(name) is not None:
             await self._services.pipelines.remove([name])
-
-
-def _matches(name: str, wanted: str, *, commas: bool = True) -> bool:
-    patterns = wanted.split(",") if commas else [wanted]
-    return any(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) for pattern in patterns)

@@ -17,9 +17,10 @@ from bridge.background import Background
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.pipelines.cache import SEARCH_KIND
 from bridge.pipelines.search_definitions import UNSERVED, SearchPipeline, read_search
-from bridge.proxy.slow.presentation import shaped, unshaped
+from bridge.proxy.slow.presentation import shaped
 from bridge.proxy.slow.services import SlowServices
 from bridge.proxy.slow.upstream import Reply, json_answer, read_body, reply_answer, sent_headers
+from bridge.proxy.slow.whole import answered, exchanged, matching
 from bridge.wire import dumps_exact, loads
 
 _JSON = "application/json"
@@ -62,40 +63,22 @@ class SearchPipelines:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """The cluster's answer, with whole definitions where it holds the rest of one."""
-        wanted = request.match_info.get("name") or "*"
-        ours = self._matching(wanted.split(","))
-        if not ours:
-            return await self._services.upstream.pass_on(request)
-        reply = await self._exchange(request)
-        if reply.status != 200:
-            return reply_answer(reply)
-        found = reply.json()
-        for name in ours:
-            pipeline = self._services.pipelines.search(name)
-            if name in found and pipeline is not None:
-                found[name] = pipeline.definition
-        return json_answer(200, shaped(found, request.raw_path), reply.headers)
+        known = self._services.pipelines
+        names = matching(known.search_names(), (request.match_info.get("name") or "*").split(","))
+        found = {name: pipeline.definition for name in names if (pipeline := known.search(name)) is not None}
+        return await answered(self._services.upstream, request, found)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Remove the rest from the cluster, then the whole here."""
-        work = self._removed(request, self._matching([request.match_info["name"]]))
+        work = self._removed(request, matching(self._services.pipelines.search_names(), [request.match_info["name"]]))
         return await asyncio.shield(self._tasks.start(work, name="delete search pipeline"))
 
     async def _removed(self, request: web.Request, ours: list[str]) -> web.StreamResponse:
-        reply = await self._exchange(request)
+        reply = await exchanged(self._services.upstream, request)
         if not ours or reply.status not in (200, 404):
             return reply_answer(reply)
         await self._services.pipelines.remove(ours, SEARCH_KIND)
         return json_answer(200, shaped({"acknowledged": True}, request.raw_path))
-
-    async def _exchange(self, request: web.Request) -> Reply:
-        headers = sent_headers(request.headers, replaced=True)
-        return await self._services.upstream.exchange(request.method, unshaped(request.raw_path), headers)
-
-    def _matching(self, patterns: list[str]) -> list[str]:
-        found = [re.compile(".*".join(map(re.escape, pattern.split("*")))) for pattern in patterns]
-        names = self._services.pipelines.search_names()
-        return [name for name in names if any(pattern.fullmatch(name) for pattern in found)]
 
     def _read(self, name: str, body: bytes) -> SearchPipeline | None:
         """The pipeline; None when it is the cluster's alone. Raises InvalidRequest."""
