@@ -9,15 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import structlog
-
 from bridge.domain.cluster_settings import ClusterSettings, defaults, with_values
 from bridge.domain.setting_rules import SettingValue, SettingValues, check
 from bridge.errors import Unavailable, VersionConflict
 from bridge.store.documents import Documents, Stored
 from bridge.store.freshness import keep_fresh
-
-log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS = 1.0
 DOCUMENT_ID = "cluster_settings"
