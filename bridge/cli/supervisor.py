@@ -19,6 +19,8 @@ from typing import IO
 
 import structlog
 
+from bridge.proxy.front.door import turn_away
+
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -144,9 +146,10 @@ class Supervisor:
 
     def _stop(self) -> None:
         log.info("draining", action="supervisor.drain", grace=self._grace)
-        # First our own hold on the listening socket: with it, the kernel would go on taking connections that no front
-        # accepts any more.
+        # First the listening socket: nobody new comes in while the fronts take in who waits, and our own hold on it
+        # goes, with which the kernel would go on taking connections that no front accepts any more.
         for door in self._doors:
+            turn_away(door)
             door.close()
         for child in self._children:
             child.signal(signal.SIGTERM)

@@ -9,6 +9,9 @@ from bridge.proxy.front.client import ClientConnection
 from bridge.proxy.front.config import FrontConfig, server_context
 from bridge.proxy.front.context import Context
 from bridge.proxy.front.counting import Counts
+from bridge.proxy.front.door import emptied
+
+_EMPTYING = 1.0
 
 
 class Front:
@@ -18,6 +21,7 @@ class Front:
         self._config = config
         self._counts = counts or Counts()
         self._servers: list[asyncio.Server] = []
+        self._doors: list[int] = []
         self._sweeping: asyncio.TimerHandle | None = None
         self._flushed = 0.0
         timeouts = config.timeouts
@@ -39,6 +43,7 @@ class Front:
                 ssl_handshake_timeout=self._config.timeouts.head if tls else None,
             )
             self._servers.append(server)
+            self._doors.append(sock.fileno())
         self._sweep()
 
     async def drain(self) -> None:
@@ -49,6 +54,8 @@ class Front:
         loop = asyncio.get_running_loop()
         end = loop.time() + timeouts.grace
         await asyncio.sleep(timeouts.drain_delay)
+        # Bounded: where another front goes on at the same door, there is no end of those who come.
+        await emptied(self._doors, min(_EMPTYING, timeouts.grace))
         for server in self._servers:
             server.close()
         # A kept connection may carry a request at this very moment: only one that stays silent is closed unasked.
