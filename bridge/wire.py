@@ -11,6 +11,7 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from decimal import Decimal
 from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -25,6 +26,7 @@ from bridge.errors import InvalidRequest, Unparsable
 T = TypeVar("T")
 
 _TRUE, _FALSE = ("true",), ("false",)
+_SMALL = ("0.000000", "-0.000000")
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -219,6 +221,28 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class Written(Decimal):
+    """A decimal that is printed as it was written: `1.0E10` where Decimal alone has `1.0E+10`."""
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> Written:
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def decimal(text: str) -> Decimal:
+    """What a JSON number with a point or an exponent stands for, printed as it was written."""
+    # The others are printed so anyway, and there may be very many of them.
+    return Written(text) if "e" in text or "E" in text or text.startswith(_SMALL) else Decimal(text)
+
+
 def loads_exact(data: bytes | str) -> Any:
     """Read JSON without losing a digit: integers of any length, decimals as Decimal. For what goes on to the cluster.
 
@@ -226,7 +250,7 @@ def loads_exact(data: bytes | str) -> Any:
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        return simplejson.loads(text, use_decimal=True, object_pairs_hook=_no_duplicates)
+        return simplejson.loads(text, parse_float=decimal, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise Unparsable(str(error), kind="json_parse_exception") from error
 

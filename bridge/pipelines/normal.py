@@ -26,6 +26,7 @@ _ASIDE = ("search_pipeline", "verbose_pipeline")
 _PROBE: Processor = ("oversample", {"sample_factor": 1})
 _WRAPPED = "bridge:wrapped"
 _CLAUSE = "bridge:clause:"
+_SLICE = {"field": "_id"}
 _SAME = {"aggs": "aggregations"}
 
 
@@ -91,7 +92,9 @@ class Question:
     def _shown(self, source: Mapping[str, Any]) -> Json:
         shown = {key: self._visible(value) for key, value in source.items() if key not in _ASIDE}
         shown.update({key: self._source[key] for key in _HELD_BACK if key in self._source})
-        return in_order(shown)
+        if isinstance(shown.get("slice"), Mapping):
+            shown["slice"] = {**_SLICE, **shown["slice"]}
+        return in_order(_texts_again(shown, self._source), self._source)
 
     def _visible(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -106,6 +109,18 @@ class Question:
         if isinstance(name, str) and name.startswith(_CLAUSE):
             return self._clauses[int(name.removeprefix(_CLAUSE))]
         return {key: self._visible(value) for key, value in node.items()}
+
+
+def _texts_again(shown: Any, written: Any) -> Any:
+    """With the texts outside of lists that the cluster shows as empty objects, since they begin with a JSON value."""
+    if shown == {} and isinstance(written, str):
+        return written
+    if isinstance(shown, Mapping) and isinstance(written, Mapping):
+        named = {_SAME.get(key, key): value for key, value in written.items()}
+        return {key: _texts_again(value, named.get(key)) for key, value in shown.items()}
+    if isinstance(shown, list) and isinstance(written, list) and len(shown) == len(written):
+        return [_texts_again(value, other) for value, other in zip(shown, written, strict=True)]
+    return shown
 
 
 def _neural(value: Any) -> Any:

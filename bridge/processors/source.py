@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import simplejson
 
 from bridge.errors import InvalidRequest, Unparsable
-from bridge.wire import dumps_exact
+from bridge.wire import decimal, dumps_exact
 
 _BLANKS = " \t\r\n"
 
@@ -91,4 +90,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _NAMES = simplejson.JSONDecoder()
-_VALUES = simplejson.JSONDecoder(parse_float=Decimal, object_pairs_hook=_once)
+_VALUES = simplejson.JSONDecoder(parse_float=decimal, object_pairs_hook=_once)

@@ -80,6 +80,11 @@ def test_no_digit_of_a_decimal_is_lost(number: Decimal) -> None:
     assert Decimal(wire.dumps_exact(wire.loads_exact(text)).decode()[1:-1]) == number
 
 
+@pytest.mark.parametrize("text", ["1.0E10", "1e5", "-0.0", "1.10", "0.0000001", "-0.00000010", "3.4028235E38", "1e400"])
+def test_a_decimal_goes_out_as_it_was_written(text: str) -> None:
+    assert wire.dumps_exact(wire.loads_exact(f'{{"a":[{text}]}}')).decode() == f'{{"a":[{text}]}}'
+
+
 def test_a_lone_surrogate_goes_out_as_it_came() -> None:
     assert wire.dumps_exact(wire.loads_exact(b'{"a":"\\ud800\xc3\xa9"}')) == b'{"a":"\\ud800\xc3\xa9"}'
 
