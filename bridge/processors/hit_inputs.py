@@ -11,6 +11,7 @@ import simplejson
 
 from bridge.errors import InvalidRequest
 from bridge.processors.inference_config import InferenceConfig, InputMap
+from bridge.processors.java_text import hashed
 from bridge.processors.jsonpath import path_of
 from bridge.processors.search import Json, SearchContext
 from bridge.processors.template import json_text
@@ -53,7 +54,8 @@ class HitInputs:
 
     def _whole(self) -> list[tuple[int, dict[str, Any]]]:
         """Without an input map every field of a document is an input."""
-        return [(at, dict(hit["_source"])) for at, hit in enumerate(self._hits) if isinstance(hit.get("_source"), dict)]
+        documents = [(at, hit.get("_source")) for at, hit in enumerate(self._hits)]
+        return [(at, hashed(document)) for at, document in documents if isinstance(document, dict)]
 
     def _grouped(
         self,
@@ -80,7 +82,7 @@ class HitInputs:
         for place, hit in enumerate(self._hits):
             document = hit.get("_source")
             if all(self._has(document, path) for path in required):
-                found = {name: path_of(path).read(document, nulls=True) for name, path in below.items()}
+                found = {name: in_document(document, path) for name, path in below.items()}
                 rows.append((place, {name: value for name, value in found.items() if value is not None}))
             elif not self._config.ignore_missing:
                 raise InvalidRequest(
@@ -90,7 +92,7 @@ class HitInputs:
         return rows
 
     def _has(self, document: Any, path: str) -> bool:
-        return path in self._config.model_config or path_of(path).read(document, nulls=True) is not None
+        return path in self._config.model_config or in_document(document, path) is not None
 
     async def _shared(self, mapping: InputMap, required: InputMap) -> dict[str, Any]:
         """What comes from the request and is the same for all hits; None where nothing was found."""
@@ -114,7 +116,7 @@ class HitInputs:
         return name in required and where not in self._config.model_config and not self._config.ignore_missing
 
     def _in_any_hit(self, path: str) -> bool:
-        return any(path_of(path).read(hit.get("_source"), nulls=True) is not None for hit in self._hits)
+        return any(in_document(hit.get("_source"), path) is not None for hit in self._hits)
 
     async def _of_request(self, path: str) -> Any:
         value = path_of(path).read(await self._source(), nulls=True)
@@ -124,6 +126,15 @@ class HitInputs:
         if self._request is None:
             self._request = await self._context.request()
         return self._request
+
+
+def in_document(document: Any, path: str) -> Any:
+    """What a path finds in a document, whose objects ML Commons reads in the order of Java's hash maps; None where
+    nothing is. Raises InvalidRequest as `Path.read`."""
+    compiled = path_of(path)
+    if compiled.ordered:
+        return compiled.read(hashed(document), nulls=True)
+    return hashed(compiled.read(document, nulls=True))
 
 
 def _asks_request(path: str) -> bool:

@@ -40,6 +40,8 @@ class Path:
     def __init__(self, text: str, steps: Sequence[Step]) -> None:
         self.text = text
         self.definite = _definite(steps)
+        self.ordered = not all(isinstance(step, Names | Places) for step in steps)
+        """Whether what is found may depend on the order of members."""
         self._strict = _tree(steps, defaults=False)
         self._lenient = _tree(steps, defaults=True)
         first = next((at for at in range(len(steps)) if not _definite(steps[: at + 1])), len(steps))

@@ -37,7 +37,7 @@ def test_what_no_cluster_takes_is_held_back_and_comes_again() -> None:
     assert normal is not None
     assert normal.before == normal.after
     clause = {"neural": {"v": {"query_text": "a", "model_id": "m", "boost": 1.0}}}
-    expected = {**SOURCE, "query": {"bool": {"must": [clause, TEMPLATE]}}}
+    expected = {**SOURCE, "query": {"bool": {"must": [clause, TEMPLATE]}}, "slice": {"field": "_id", "id": 0, "max": 2}}
     del expected["search_pipeline"]
     assert normal.before == expected
 
