@@ -241,6 +241,7 @@ class Bridge:
             deployer=self.models.deployer,
             removal=self.models.removal,
             chunks=self.ground.stores.chunks,
+            configs=self.ground.stores.plugin_config,
             uploads=self.models.uploads,
             update=self.models.update,
             controllers=self.models.controllers,

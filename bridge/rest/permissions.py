@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bridge.models.permissions import PREDICT
 from bridge.rest import (
+    configs,
     connectors,
     controllers,
     deployment,
@@ -39,6 +40,7 @@ PERMISSIONS: dict[Handler, str] = {
     connectors.search_connectors: "connectors/search",
     connectors.update: "connectors/update",
     connectors.delete: "connectors/delete",
+    configs.get: "config/get",
     controllers.create: "controllers/create",
     controllers.get: "controllers/get",
     controllers.update: "controllers/update",

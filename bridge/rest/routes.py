@@ -11,6 +11,7 @@ from bridge.domain.caller import CALLER
 from bridge.models.node_reports import PATH as REPORT_PATH
 from bridge.models.peers import PATH as PEER_PATH
 from bridge.rest import (
+    configs,
     connectors,
     controllers,
     deployment,
@@ -110,6 +111,7 @@ def _limits_and_figures() -> list[web.RouteDef]:
         *_both("GET", (f"controllers/{_MODEL}",), controllers.get),
         *_both("PUT", (f"controllers/{_MODEL}",), controllers.update),
         *_both("DELETE", (f"controllers/{_MODEL}",), controllers.delete),
+        *_both("GET", ("config/{config_id}",), configs.get),
         *_both("GET", ("profile",), profile.everything),
         *_both("GET", ("profile/models", "profile/models/{model_ids}"), profile.models),
         *_both("GET", ("profile/tasks", "profile/tasks/{task_ids}"), profile.tasks),

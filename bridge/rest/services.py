@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -41,6 +42,7 @@ class Services:
     deployer: Deployer
     removal: ModelRemoval
     chunks: Documents[ModelChunk]
+    configs: Documents[dict[str, Any]]
     uploads: Uploads
     update: ModelUpdate
     controllers: Controllers

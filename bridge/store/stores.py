@@ -59,6 +59,11 @@ class IndexNames:
         return self.of("controller")
 
     @property
+    def plugin_config(self) -> str:
+        """What ML Commons keeps of its own, where it was; the bridge makes no such index."""
+        return self.of("config")
+
+    @property
     def claim(self) -> str:
         """The queue: one claim for each unfinished task."""
         return self.of("bridge-claim")
@@ -81,7 +86,7 @@ class IndexNames:
 
 @dataclass(frozen=True)
 class Stores:
-    """The documents of one cluster and prefix, or of one test. `config` holds plain JSON objects."""
+    """The documents of one cluster and prefix, or of one test. `config` and `plugin_config` hold plain JSON objects."""
 
     models: Documents[Model]
     chunks: Documents[ModelChunk]
@@ -93,6 +98,7 @@ class Stores:
     nodes: Documents[Node]
     pipelines: Documents[StoredPipeline]
     config: Documents[dict[str, Any]]
+    plugin_config: Documents[dict[str, Any]]
 
     @classmethod
     def on(cls, cluster: Cluster, names: IndexNames) -> Stores:
@@ -108,6 +114,7 @@ class Stores:
             nodes=ClusterDocuments(cluster, names.node, Node),
             pipelines=ClusterDocuments(cluster, names.pipeline, StoredPipeline),
             config=ClusterDocuments(cluster, names.config, dict),
+            plugin_config=ClusterDocuments(cluster, names.plugin_config, dict),
         )
 
     @classmethod
@@ -124,4 +131,5 @@ class Stores:
             nodes=InMemoryDocuments(Node, instant=instant),
             pipelines=InMemoryDocuments(StoredPipeline, instant=instant),
             config=InMemoryDocuments(dict, instant=instant),
+            plugin_config=InMemoryDocuments(dict, instant=instant),
         )

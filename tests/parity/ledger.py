@@ -49,7 +49,6 @@ UNSERVED = {
     "POST _train/{algorithm}": CLASSIC,
     "POST _train_predict/{algorithm}": CLASSIC,
     "POST _execute/{algorithm}": CLASSIC,
-    "GET config/{config_id}": AGENTS,
     "POST agents/_register": AGENTS,
     "GET PUT DELETE agents/{agent_id}": AGENTS,
     "GET POST agents/_search": AGENTS,

@@ -76,3 +76,15 @@ async def test_chunks_under_old_names(sides: tuple[Side, Side], content: bytes) 
         ],
         *sides,
     )
+
+
+async def test_configuration(sides: tuple[Side, Side]) -> None:
+    await play(
+        [
+            Step("the master key", "GET", f"{ML}/config/master_key"),
+            Step("unknown configuration", "GET", f"{ML}/config/nope"),
+            Step("configuration, wrong method", "POST", f"{ML}/config/nope"),
+            Step("configuration without an id", "GET", f"{ML}/config"),
+        ],
+        *sides,
+    )

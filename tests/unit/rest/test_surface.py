@@ -231,3 +231,20 @@ async def test_the_clients_name_of_the_request_comes_back(bridge: ModelBridge) -
     for path in ("/models/nope", "/nowhere", "/model_groups/nope"):
         _, _, headers = await raw(bridge, "GET", f"{ML}{path}", headers={"X-Opaque-Id": "mine"})
         assert headers.getall("X-Opaque-Id") == ["mine"]
+
+
+async def test_configuration_that_ml_commons_left_is_shown_but_for_its_key(tmp_path: Path) -> None:
+    stores = Stores.in_memory()
+    await stores.plugin_config.create({"master_key": "secret", "create_time": 1}, id="master_key")
+    left = {"config_type": "os_chat_root_agent", "ml_configuration": {"agent_id": "a"}, "last_updated_time": 2}
+    await stores.plugin_config.create(left, id="os_chat")
+    async with model_bridge(stores, tmp_path, inference=FakeInference()) as bridge:
+        status, body, _ = await raw(bridge, "GET", f"{ML}/config/os_chat")
+        assert (status, body) == (
+            200,
+            {"type": "os_chat_root_agent", "configuration": {"agent_id": "a"}, "last_update_time": 2},
+        )
+        for name, expected in (("master_key", 400), ("nope", 404)):
+            status, body, _ = await raw(bridge, "GET", f"{ML}/config/{name}")
+            assert status == expected
+            assert "secret" not in str(body)
