@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import types
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
@@ -22,6 +23,7 @@ import simplejson
 from cattrs.gen import make_dict_structure_fn
 
 from bridge.errors import InvalidRequest, Unparsable
+from bridge.json_fault import fault_of
 
 T = TypeVar("T")
 
@@ -193,7 +195,7 @@ def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise Unparsable(str(error), kind="json_parse_exception") from error
+        raise _refused(data, str(error)) from error
 
 
 def loads_once(data: bytes) -> Any:
@@ -203,8 +205,14 @@ def loads_once(data: bytes) -> Any:
         # Only the fields' names are looked at.
         json.loads(data, object_pairs_hook=_no_duplicates, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
-        raise Unparsable(str(error), kind="json_parse_exception") from error
+        raise _refused(data, str(error)) from error
     return value
+
+
+def _refused(data: bytes | str, otherwise: str) -> Unparsable:
+    """The cluster's words for what is wrong with a body; `otherwise` where only our own parser refuses it."""
+    fault = fault_of(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))
+    return Unparsable(fault.reason, kind=fault.kind) if fault else Unparsable(otherwise, kind="json_parse_exception")
 
 
 def dumps(value: Any) -> bytes:
@@ -216,8 +224,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Unparsable(f"Duplicate field '{twice}'", kind="json_parse_exception")
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"Duplicate field '{twice}'")
     return found
 
 
@@ -252,7 +260,7 @@ def loads_exact(data: bytes | str) -> Any:
         text = data if isinstance(data, str) else data.decode("utf-8")
         return simplejson.loads(text, parse_float=decimal, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise Unparsable(str(error), kind="json_parse_exception") from error
+        raise _refused(data, str(error)) from error
 
 
 def raw_json(data: bytes) -> Any:

@@ -31,7 +31,7 @@ async def test_the_merged_document_is_embedded(lane: SlowLane) -> None:
     assert await answer.json() == {"result": "updated"}
     seen = lane.cluster.last("POST", PATH)
     assert seen.target == PATH + "?refresh=true&if_seq_no=4&if_primary_term=2"
-    assert b'"m":{"a":1,"n":1E+400,"b":2}' in seen.body
+    assert b'"m":{"a":1,"n":1e400,"b":2}' in seen.body
     assert b'"title":"newer","v":[5.0,0.5]' in seen.body
 
 
