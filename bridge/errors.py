@@ -52,6 +52,17 @@ class Unparsable(InvalidRequest):
     default_kind = "parsing_exception"
 
 
+class WrongToken(Unparsable):
+    """A value of another JSON kind than its field has; who has the bytes adds line and column to `details`.
+
+    `expected` and `found` are the parser's names of tokens: START_OBJECT, VALUE_NULL.
+    """
+
+    def __init__(self, field: str, expected: str, found: str) -> None:
+        super().__init__(f"Failed to parse object: expecting token of type [{expected}] but found [{found}]")
+        self.field = field
+
+
 class Forbidden(BridgeError):
     """Known caller, missing right (or a disabled model)."""
 

@@ -9,8 +9,8 @@ from typing import Any
 from bridge.connectors import functions
 from bridge.connectors.template import json_text
 from bridge.domain.connector import Connector
-from bridge.errors import InvalidRequest, Unparsable
-from bridge.wire import dumps_exact
+from bridge.errors import InvalidRequest, WrongToken
+from bridge.wire import dumps_exact, token_of
 
 HTTP = "http"
 ACTION_TYPES = ("PREDICT", "EXECUTE", "BATCH_PREDICT", "CANCEL_BATCH_PREDICT", "BATCH_PREDICT_STATUS")
@@ -224,20 +224,14 @@ def text_map(name: str, value: Any) -> dict[str, str]:
 
 def _object(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _unexpected("START_OBJECT", name, value)
+        raise WrongToken(name, "START_OBJECT", token_of(value))
     return value
 
 
 def _array(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise _unexpected("START_ARRAY", name, value)
+        raise WrongToken(name, "START_ARRAY", token_of(value))
     return value
-
-
-def _unexpected(token: str, name: str, value: Any) -> Unparsable:
-    found = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", bool: "VALUE_BOOLEAN"}
-    what = "VALUE_NULL" if value is None else found.get(type(value), "VALUE_NUMBER")
-    return Unparsable(f"Failed to parse object: expecting token of type [{token}] but found [{what}] in {name}")
 
 
 def _scalar(name: str, value: Any) -> str:

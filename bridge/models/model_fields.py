@@ -11,8 +11,8 @@ from jsonschema import SchemaError
 from jsonschema.validators import validator_for
 
 from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, PoolingMode
-from bridge.errors import InvalidRequest, Unparsable
-from bridge.wire import dumps, read_flag, read_integer, read_text
+from bridge.errors import InvalidRequest, WrongToken
+from bridge.wire import dumps, read_flag, read_integer, read_text, token_of
 
 E = TypeVar("E")
 
@@ -31,14 +31,6 @@ _BASE_ORDER = (
     "model_type", "all_config", "additional_config", "embedding_dimension", "framework_type", "model_max_length",
     "pooling_mode", "normalize_result", "query_prefix", "passage_prefix",
 )  # fmt: skip
-
-
-class WrongToken(Unparsable):
-    """A value of another JSON kind than its field has; the handler adds line and column, which it can find."""
-
-    def __init__(self, field: str, expected: str, value: Any) -> None:
-        super().__init__(f"Failed to parse object: expecting token of type [{expected}] but found [{_token(value)}]")
-        self.field = field
 
 
 def chosen(kind: Callable[[str], E], value: Any, problem: str) -> E | None:
@@ -111,7 +103,7 @@ def interface(value: Any) -> dict[str, str] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise WrongToken("interface", "START_OBJECT", value)
+        raise WrongToken("interface", "START_OBJECT", token_of(value))
     return {name: _schema(name, value[name]) for name in SIDES if value.get(name) is not None}
 
 
@@ -150,7 +142,7 @@ def texts(field: str, value: Any) -> list[str] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise WrongToken(field, "START_ARRAY", value)
+        raise WrongToken(field, "START_ARRAY", token_of(value))
     return [read_text(item) for item in value]
 
 
@@ -221,12 +213,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 def _object(field: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise WrongToken(field, "START_OBJECT", value)
+        raise WrongToken(field, "START_OBJECT", token_of(value))
     return value
-
-
-def _token(value: Any) -> str:
-    if isinstance(value, bool):
-        return "VALUE_BOOLEAN"
-    names = {dict: "START_OBJECT", list: "START_ARRAY", str: "VALUE_STRING", int: "VALUE_NUMBER", float: "VALUE_NUMBER"}
-    return names.get(type(value), "VALUE_NULL")

@@ -11,15 +11,15 @@ from bridge.domain.caller import Caller
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName, ModelState, TaskState, TaskType
 from bridge.domain.task import Task
-from bridge.errors import InvalidRequest, NotFound
+from bridge.errors import InvalidRequest, NotFound, WrongToken
 from bridge.models.groups import Groups, now_ms
 from bridge.models.identifier import random_id
-from bridge.models.model_fields import WrongToken, texts
+from bridge.models.model_fields import texts
 from bridge.models.naming import check_text
 from bridge.models.register import RegisterRequest, model_of, read_fields
 from bridge.models.update import ModelChanges
 from bridge.store.documents import Documents, Stored
-from bridge.wire import from_document, read_text
+from bridge.wire import from_document, read_text, token_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def parse_remote(body: Mapping[str, Any], *, deploy: bool = False) -> RemoteRequ
     if connector_id is None and connector is None:
         raise InvalidRequest(NO_CONNECTOR)
     if connector is not None and not isinstance(connector, dict):
-        raise WrongToken("connector", "START_OBJECT", connector)
+        raise WrongToken("connector", "START_OBJECT", token_of(connector))
     request = from_document(RegisterRequest, document)
     check_text("Model name", request.name, required=True)
     check_text("Model description", request.description)

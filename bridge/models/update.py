@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from bridge.domain.caller import Caller
 from bridge.domain.model import Model
 from bridge.domain.names import FunctionName, ModelFormat, ModelState
-from bridge.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable, VersionConflict
+from bridge.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unavailable, VersionConflict, WrongToken
 from bridge.models import model_fields
 from bridge.models.access import Access
 from bridge.models.groups import Groups, Place, now_ms
 from bridge.models.known import KnownModels
 from bridge.models.naming import check_text
 from bridge.store.documents import Documents, Stored
-from bridge.wire import read_flag, read_text
+from bridge.wire import read_flag, read_text, token_of
 
 _TRIES = 20
 _MERGED: dict[str, Callable[[Any], Any]] = {
@@ -66,7 +66,7 @@ def parse_update(body: Mapping[str, Any]) -> ModelChanges:
         raise InvalidRequest("model type is null")
     connector_id, connector = body.get("connector_id"), body.get("connector")
     if connector is not None and not isinstance(connector, dict):
-        raise model_fields.WrongToken("connector", "START_OBJECT", connector)
+        raise WrongToken("connector", "START_OBJECT", token_of(connector))
     if connector_id is not None and connector is not None:
         raise InvalidRequest(
             "Model cannot have both stand-alone connector and internal connector. Please check your update input body.",

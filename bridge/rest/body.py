@@ -10,10 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.errors import InvalidRequest, NotAcceptable, Unparsable
-from bridge.models.model_fields import WrongToken
-from bridge.wire import loads, loads_once, token_of
+from bridge.errors import InvalidRequest, NotAcceptable, Unparsable, WrongToken
+from bridge.rest.shapes import Shape, place_of
+from bridge.wire import loads, loads_once, read_text, token_of
 
+ANY = Shape({})
 _JSON = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson")
 
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*(;|\Z)")
@@ -39,11 +40,15 @@ async def read_body(request: web.Request) -> bytes:
     return b""
 
 
-async def read_object(request: web.Request) -> dict[str, Any] | None:
-    """The body as a JSON object; None when there is none. Raises Unparsable, for a field given twice too, and
-    NotAcceptable."""
+async def read_object(request: web.Request, shape: Shape = ANY) -> dict[str, Any] | None:
+    """The body as a JSON object of this shape; None when there is none. Raises Unparsable, for a field given twice
+    too, InvalidRequest and NotAcceptable."""
     raw = await read_body(request)
-    return _object(raw, loads_once(raw)) if raw else None
+    if not raw:
+        return None
+    body = _object(raw, loads_once(raw))
+    shape.check(raw, body)
+    return body
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -62,28 +67,19 @@ def _object(raw: bytes, value: Any) -> dict[str, Any]:
     )
 
 
-async def required_object(request: web.Request, empty: InvalidRequest) -> dict[str, Any]:
+async def required_object(request: web.Request, empty: InvalidRequest, shape: Shape = ANY) -> dict[str, Any]:
     """Like `read_object`, raising `empty` when there is no body."""
-    body = await read_object(request)
+    body = await read_object(request, shape)
     if body is None:
         raise empty
     return body
 
 
-async def read_lists(request: web.Request, *names: str) -> dict[str, list[str] | None]:
-    """Fields that are lists of texts, None where absent. Raises Unparsable when one is something else."""
-    raw = await read_body(request)
-    body = _object(raw, loads_once(raw)) if raw else {}
-    found: dict[str, list[str] | None] = dict.fromkeys(names)
-    for name in names:
-        value = body.get(name)
-        if name in body and not isinstance(value, list):
-            raise Unparsable(
-                f"Failed to parse object: expecting token of type [START_ARRAY] but found [{token_of(value)}]",
-                **_place(raw, name),
-            )
-        if isinstance(value, list):
-            found[name] = [str(item) for item in value]
+async def read_lists(request: web.Request, shape: Shape) -> dict[str, list[str] | None]:
+    """The fields of a shape of lists of texts, None where absent. Raises as `read_object`."""
+    body = await read_object(request, shape) or {}
+    found: dict[str, list[str] | None] = dict.fromkeys(shape.kinds)
+    found.update({name: [read_text(item) for item in body[name]] for name in shape.kinds if name in body})
     return found
 
 
@@ -98,6 +94,10 @@ def positions(raw: bytes) -> Iterator[None]:
 
 
 def _place(raw: bytes, name: str) -> dict[str, Any]:
+    place = place_of(raw, name)
+    if place.after > place.column:
+        return {"line": place.line, "col": place.column}
+    # Somewhere below: the first of that name.
     found = re.search(rb'"' + re.escape(name.encode()) + rb'"\s*:\s*', raw)
     before = raw[: found.end()] if found else b""
     return {"line": before.count(b"\n") + 1, "col": len(before) - before.rfind(b"\n")}

@@ -6,8 +6,9 @@ from aiohttp import web
 
 from bridge.domain.caller import CALLER
 from bridge.errors import InvalidRequest
+from bridge.rest import shapes
 from bridge.rest.answers import answer
-from bridge.rest.body import read_body, required_object
+from bridge.rest.body import positions, read_body, required_object
 from bridge.rest.search import search
 from bridge.rest.services import services
 from bridge.rest.written import written
@@ -20,8 +21,10 @@ async def create(request: web.Request) -> web.Response:
     """Store a connector, its credential encrypted."""
     to = services(request)
     empty = InvalidRequest("Create Connector request has empty body", kind="parse_exception")
-    body = await required_object(request, empty)
-    return answer(request, {"connector_id": await to.connectors.create(body, request.get(CALLER))})
+    body = await required_object(request, empty, shapes.CONNECTOR)
+    with positions(await request.read()):
+        made = await to.connectors.create(body, request.get(CALLER))
+    return answer(request, {"connector_id": made})
 
 
 async def get(request: web.Request) -> web.Response:
@@ -44,8 +47,9 @@ async def update(request: web.Request) -> web.Response:
     """Merge parameters, replace other fields."""
     to = services(request)
     empty = InvalidRequest("Failed to update connector: Request body is empty", kind="parse_exception")
-    body = await required_object(request, empty)
-    stored = await to.connectors.update(request.match_info["connector_id"], body, request.get(CALLER))
+    body = await required_object(request, empty, shapes.CONNECTOR_UPDATE)
+    with positions(await request.read()):
+        stored = await to.connectors.update(request.match_info["connector_id"], body, request.get(CALLER))
     return answer(request, written(to.names.connector, stored.id, "updated", stored.version))
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from bridge.domain.caller import CALLER
 from bridge.errors import InvalidRequest
 from bridge.models.controllers import read_limits
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import read_object
 from bridge.rest.services import services
@@ -49,7 +50,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def _body(request: web.Request, doing: str) -> dict[str, Any]:
-    body = await read_object(request)
+    body = await read_object(request, shapes.CONTROLLER)
     if body is None:
         raise InvalidRequest(f"{doing} model controller request has empty body", kind="parse_exception")
     return body

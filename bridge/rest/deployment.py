@@ -7,6 +7,7 @@ from aiohttp import web
 from bridge.domain.caller import CALLER
 from bridge.domain.names import TaskState, TaskType
 from bridge.errors import InvalidRequest
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import read_lists
 from bridge.rest.models import may_use
@@ -17,7 +18,7 @@ async def deploy(request: web.Request) -> web.Response:
     """Plan the model onto nodes, queue a DEPLOY_MODEL task; a remote model's is COMPLETED at once."""
     to = services(request)
     model_id = request.match_info["model_id"]
-    lists = await read_lists(request, "node_ids")
+    lists = await read_lists(request, shapes.NODES)
     stored = await to.models.get(model_id)
     if stored is not None:
         await may_use(request, stored)
@@ -28,13 +29,13 @@ async def deploy(request: web.Request) -> web.Response:
 
 async def undeploy(request: web.Request) -> web.Response:
     """Take one model's plan back; `model_ids` in the body win over the path, as in ML Commons."""
-    lists = await read_lists(request, "model_ids", "node_ids")
+    lists = await read_lists(request, shapes.MODELS_AND_NODES)
     return await _undeploy(request, lists["model_ids"] or [request.match_info["model_id"]], lists["node_ids"])
 
 
 async def undeploy_several(request: web.Request) -> web.Response:
     """Take several models' plans back."""
-    lists = await read_lists(request, "model_ids", "node_ids")
+    lists = await read_lists(request, shapes.MODELS_AND_NODES)
     if not lists["model_ids"]:
         raise InvalidRequest("Must set specific model ids to undeploy")
     return await _undeploy(request, lists["model_ids"], lists["node_ids"])

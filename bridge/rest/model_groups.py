@@ -10,6 +10,7 @@ from bridge.domain.caller import CALLER
 from bridge.domain.model import ModelGroup
 from bridge.errors import InvalidRequest
 from bridge.models.access_rules import read_fields
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import required_object
 from bridge.rest.search import search
@@ -67,4 +68,4 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    return await required_object(request, InvalidRequest(_EMPTY, kind="parse_exception"))
+    return await required_object(request, InvalidRequest(_EMPTY, kind="parse_exception"), shapes.GROUP)

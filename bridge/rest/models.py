@@ -20,6 +20,7 @@ from bridge.models.model_fields import function_name
 from bridge.models.register import RegisterRequest, parse_register
 from bridge.models.remote_register import parse_remote
 from bridge.models.update import parse_update
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import positions, required_object
 from bridge.rest.search import search
@@ -41,7 +42,8 @@ LOCAL_MODELS_OFF = (
 async def register(request: web.Request) -> web.Response:
     """Check the request, queue a REGISTER_MODEL task."""
     to = services(request)
-    body = await required_object(request, InvalidRequest("request body is required", kind="parse_exception"))
+    empty = InvalidRequest("request body is required", kind="parse_exception")
+    body = await required_object(request, empty, shapes.MODEL)
     deploy = read_flag(request.query.get("deploy") or "false")
     if function_name(body.get("function_name")) is FunctionName.REMOTE:
         return await _register_remote(request, body, deploy=deploy)
@@ -158,7 +160,7 @@ async def update(request: web.Request) -> web.Response:
     """Change what may change."""
     to = services(request)
     empty = InvalidRequest("Update model request has empty body", kind="parse_exception")
-    body = await required_object(request, empty)
+    body = await required_object(request, empty, shapes.MODEL_UPDATE)
     with positions(await request.read()):
         changes = parse_update(body)
     stored = await to.update.update(request.match_info["model_id"], changes, request.get(CALLER))

@@ -9,6 +9,7 @@ from aiohttp import web
 from bridge.domain.caller import CALLER
 from bridge.errors import InvalidRequest, Unparsable
 from bridge.models.profile import Wanted, by_model
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import parse_object, read_body, read_lists
 from bridge.rest.services import services
@@ -43,7 +44,7 @@ async def _answer(request: web.Request, wanted: Wanted) -> web.Response:
 
 async def _asked(request: web.Request, raw: bytes) -> Wanted:
     body = parse_object(raw)
-    lists = await read_lists(request, "model_ids", "task_ids", "node_ids")
+    lists = await read_lists(request, shapes.PROFILE)
     return Wanted(
         node_ids=tuple(lists["node_ids"] or ()),
         model_ids=tuple(lists["model_ids"] or ()),

@@ -15,6 +15,7 @@ from bridge.domain.node import Node
 from bridge.errors import InvalidRequest
 from bridge.models.node_reports import Report, deployed_count
 from bridge.models.statistics import FAILURES, REQUESTS
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import read_body, read_lists
 from bridge.rest.nodes import UnknownPeer
@@ -80,10 +81,7 @@ def _from_path(request: web.Request) -> Wanted:
 
 
 async def _from_body(request: web.Request) -> Wanted:
-    said = await read_lists(
-        request, "target_stat_levels", "cluster_level_stats", "node_level_stats", "action_level_stats", "node_ids",
-        "algorithms", "models", "actions",
-    )  # fmt: skip
+    said = await read_lists(request, shapes.STATS)
     _chosen(said["action_level_stats"], (REQUESTS.upper(), FAILURES.upper()), "Wrong ML action level stat")
     return Wanted(
         levels=_chosen(said["target_stat_levels"], LEVELS, "Wrong ML stat level"),

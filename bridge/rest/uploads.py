@@ -9,6 +9,7 @@ from aiohttp import web
 from bridge.domain.names import TaskState
 from bridge.errors import InvalidRequest, NotAcceptable, NotFound
 from bridge.models.upload import parse_meta
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import positions, required_object
 from bridge.rest.models import LOCAL_MODELS_OFF, admitted, may_use
@@ -27,7 +28,8 @@ async def begin(request: web.Request) -> web.Response:
     """Make a model to which chunks can be added."""
     to = services(request)
     _check_settings(to)
-    body = await required_object(request, InvalidRequest("Model meta request has empty body", kind="parse_exception"))
+    empty = InvalidRequest("Model meta request has empty body", kind="parse_exception")
+    body = await required_object(request, empty, shapes.MODEL_META)
     with positions(await request.read()):
         announced = parse_meta(body, most_bytes=to.uploads.most_bytes)
     announced = replace(announced, request=await admitted(request, announced.request, body))

@@ -54,9 +54,25 @@ def _ledger() -> Iterator[None]:
         assert new == old, f"the coverage ledger is out of date: {ledger.HOW}"
 
 
+@pytest.fixture(scope="session")
+def settled_reference(reference: Cluster) -> Cluster:
+    """The reference with its system indices made: before that, it has other words for what it does not find."""
+    ml = "/_plugins/_ml"
+    action = {"action_type": "predict", "method": "POST", "url": "https://api.openai.com/x", "request_body": "{}"}
+    connector = {"name": "first", "version": 1, "protocol": "http", "credential": {"k": "v"}, "actions": [action]}
+    made = reference.request("POST", f"{ml}/connectors/_create", connector)[1]["connector_id"]
+    body = {"name": f"first {uuid4().hex}", "function_name": "remote", "connector_id": made}
+    model = reference.request("POST", f"{ml}/models/_register", body)[1]["model_id"]
+    group = reference.request("GET", f"{ml}/models/{model}")[1]["model_group_id"]
+    reference.request("POST", f"{ml}/controllers/{model}", {})
+    for path in (f"controllers/{model}", f"models/{model}", f"model_groups/{group}", f"connectors/{made}"):
+        reference.request("DELETE", f"{ml}/{path}")
+    return reference
+
+
 @pytest.fixture
-async def sides(parity_bridge: str, reference: Cluster) -> AsyncIterator[tuple[Side, Side]]:
+async def sides(parity_bridge: str, settled_reference: Cluster) -> AsyncIterator[tuple[Side, Side]]:
     """The bridge and the reference for `scenario.play`. `<unique>` is a name that no other test uses."""
     names = {"unique": f"t{uuid4().hex[:10]}"}
     async with aiohttp.ClientSession() as session:
-        yield Side(parity_bridge, session, dict(names)), Side(reference.url, session, dict(names))
+        yield Side(parity_bridge, session, dict(names)), Side(settled_reference.url, session, dict(names))

@@ -16,6 +16,7 @@ import real_models
 from fake_inference import register_body, zipped
 from file_server import FileServer
 from model_bridge import ML, cluster_bridge
+from server_fixtures import Cluster
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -117,9 +118,9 @@ def _keys(value: Any) -> Any:
 
 
 @pytest.fixture
-async def both(cluster_url: str, reference_url: str, index_prefix: str, tmp_path: Path) -> AsyncIterator[Both]:
+async def both(cluster_url: str, settled_reference: Cluster, index_prefix: str, tmp_path: Path) -> AsyncIterator[Both]:
     async with cluster_bridge(cluster_url, index_prefix, tmp_path) as bridge, aiohttp.ClientSession() as session:
-        yield Both(Side(bridge.url, session), Side(reference_url, session))
+        yield Both(Side(bridge.url, session), Side(settled_reference.url, session))
 
 
 # Two runs against one reference must not share a group.
