@@ -40,9 +40,6 @@ def several(name: str, body: Any = None, **options: Any) -> Step:
 
 
 def shown(name: str, **options: Any) -> Step:
-    """The model, but for the number of tries: the reference adds one whenever it redeploys by itself, as it does some
-    time after its own start."""
-    options.setdefault("skip", ("auto_redeploy_retry_times",))
     return Step(name, "GET", f"{ML}/models/<model>", **options)
 
 
