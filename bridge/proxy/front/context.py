@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from bridge.background import Background
 from bridge.proxy.front.breaker import Breaker
@@ -14,10 +14,20 @@ from bridge.proxy.front.pool import Address, Origin, Pool
 from bridge.proxy.front.table import TableReader
 from bridge.proxy.front.verdicts import Verdicts
 
-if TYPE_CHECKING:
-    from bridge.proxy.front.client import ClientConnection
-
 _SCANNING_LIMIT = 268_435_456
+
+
+class Client(Protocol):
+    """A client's connection, as those see it who end connections."""
+
+    def expire(self, now: float) -> None:
+        """End it if its time is over."""
+
+    def close_idle(self) -> None:
+        """End it unless a request is under way."""
+
+    def abort(self) -> None:
+        """End it at once."""
 
 
 class Context:
@@ -34,7 +44,7 @@ class Context:
         self.verdicts = Verdicts(self.clock)
         self.cluster = self._cluster_pool()
         self.application = self._application_pool()
-        self.clients: set[ClientConnection] = set()
+        self.clients: set[Client] = set()
         self.draining = False
         self.scanning = 0
         self.scanning_limit = _SCANNING_LIMIT
