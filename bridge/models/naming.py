@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
+from bridge.domain.texts import allowed
 from bridge.errors import InvalidRequest
 
-_ALLOWED = re.compile(r"[A-Za-z0-9 \t\n\v\f\r.,!?():@\-_'/\"]*\Z")
 _KIND = "action_request_validation_exception"
 
 
@@ -15,7 +13,7 @@ def check_text(label: str, text: str | None, *, required: bool = False) -> None:
     problem = None
     if required and not (text and text.strip()):
         problem = f"{label} is required and cannot be null or blank"
-    elif text and not _ALLOWED.match(text):
+    elif text and not allowed(text):
         problem = f"{label} can only contain letters, numbers, spaces, and basic punctuation (.,!?():@-_'/\")"
     if problem:
         raise InvalidRequest(f"Validation Failed: 1: {problem};", kind=_KIND)
