@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from bridge.errors import BridgeError, TooManyRequests, error_body, status_of
+from bridge.errors import BridgeError, InvalidRequest, TooManyRequests, error_body, status_of
 from bridge.models.predictor import Predictor
 from bridge.pipelines.cache import PipelineCache
 from bridge.proxy.slow.resolve import Resolver
@@ -49,6 +49,11 @@ def guarded(handler: Handler) -> Handler:
             return await handler(request)
         except BridgeError as error:
             return error_answer(error)
+        except web.RequestPayloadError:
+            refused = error_answer(InvalidRequest("the request body cannot be read in its Content-Encoding"))
+            # The server ends this connection, so nobody may take it for a kept one.
+            refused.force_close()
+            return refused
         except web.HTTPException:
             raise
         except ConnectionError:

@@ -189,3 +189,14 @@ async def test_a_stranger_gets_the_clusters_own_401_and_no_model(slow: SlowLane)
     answer = await slow.client.put("/i/_doc/1", data=b'{"title":"ab"}')
     assert (answer.status, await answer.read()) == (401, b"Unauthorized")
     assert slow.model.calls == []
+
+
+async def test_a_body_that_is_not_what_it_says_ends_its_connection(slow: SlowLane) -> None:
+    await slow.define("p", embedding())
+    slow.index("i", default_pipeline="p")
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = await slow.client.put("/i/_doc/1", data=b"\x1f\x8bzork", headers=headers)
+    assert answer.status == 400
+    assert (await answer.json())["error"]["reason"] == "the request body cannot be read in its Content-Encoding"
+    # Whoever keeps connections must not take this one for his next request.
+    assert answer.headers["Connection"] == "close"
