@@ -131,6 +131,8 @@ class HitInputs:
 def in_document(document: Any, path: str) -> Any:
     """What a path finds in a document, whose objects ML Commons reads in the order of Java's hash maps; None where
     nothing is. Raises InvalidRequest as `Path.read`."""
+    if document is None:
+        return None
     compiled = path_of(path)
     if compiled.ordered:
         return compiled.read(hashed(document), nulls=True)

@@ -106,7 +106,8 @@ class MLInferenceResponse:
 
 
 def _passed_over(error: BridgeError) -> None:
-    _log.warning("a hit stays without the model's output", error=error.kind, reason=error.reason)
+    # The reason may quote the model's input: a document's text is for who searches, not for the log.
+    _log.warning("a hit stays without the model's output", error=error.kind)
 
 
 class _Written:

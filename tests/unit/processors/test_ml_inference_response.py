@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from inference_fakes import FakePredictor, Request, answering, context, echo, found, lengths, services, sources
+from structlog.testing import capture_logs
 
 from bridge.domain.names import FunctionName
 from bridge.domain.tensor import MLInput, MLOutput, RemoteInput, TextDocsInput, TextSimilarityInput
@@ -228,3 +229,25 @@ def test_ext_can_not_be_written_hit_by_hit() -> None:
     for key in ("output_map", "optional_output_map"):
         with pytest.raises(InvalidRequest, match="does not support when one_to_one is true"):
             processor(FakePredictor(), {**echoing(output_map=[]), key: [{"ext.ml_inference.x": "y"}]})
+
+
+async def test_what_a_hit_holds_is_not_written_to_the_log() -> None:
+    def failing(asked: MLInput) -> MLOutput:
+        raise InvalidRequest(f"Invalid payload: {asked}")
+
+    with capture_logs() as lines:
+        changed = await processor(FakePredictor(failing), echoing()).process(
+            found({"t": "a private text"}), context(ignore_failure=True)
+        )
+    assert sources(changed) == [{"t": "a private text"}]
+    assert [line["error"] for line in lines] == ["illegal_argument_exception"]
+    assert "private" not in str(lines)
+
+
+async def test_a_hit_without_a_document_lacks_every_field() -> None:
+    predictor = FakePredictor()
+    config = {"input_map": [{"a": "parts[*].n"}], "output_map": [{"o": "$.echo.a"}]}
+    without = {"hits": {"total": {"value": 1, "relation": "eq"}, "hits": [{"_index": "i", "_id": "1"}]}}
+    with pytest.raises(InvalidRequest, match="cannot find all required input fields"):
+        await processor(predictor, config).process(without, context())
+    assert not predictor.calls
