@@ -8,6 +8,7 @@ int where an int is meant, 1 is a text where a text is meant).
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections import Counter
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from bridge.json_fault import fault_of
 T = TypeVar("T")
 
 _TRUE, _FALSE = ("true",), ("false",)
+_WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*|[+-]?(NaN|Infinity)")
 _SMALL = ("0.000000", "-0.000000")
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -63,7 +66,7 @@ def _integer(value: Any, _: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _no_number(value)
     try:
-        found = int(value)
+        found = int(value) if not isinstance(value, str) or _WHOLE.fullmatch(value) else int(_real(value, float))
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception") from error
     if not _LEAST <= found <= _MOST:
@@ -76,10 +79,10 @@ def _integer(value: Any, _: Any) -> int:
 def _real(value: Any, _: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _no_number(value)
-    try:
-        return float(value)
-    except ValueError as error:
-        raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception") from error
+    # Python alone takes "1_000" and digits of other scripts as well.
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception")
+    return float(value)
 
 
 def _boolean(value: Any, _: Any) -> bool:
@@ -87,7 +90,7 @@ def _boolean(value: Any, _: Any) -> bool:
         return value
     if not isinstance(value, str):
         raise Unparsable(f"Current token ({token_of(value)}) not of boolean type", kind="json_parse_exception")
-    if value in _TRUE or value in _FALSE:
+    if value in _TRUE or value in _FALSE or not value:
         return value in _TRUE
     raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
 
@@ -102,8 +105,13 @@ def read_integer(value: Any) -> int:
     return _integer(value, int)
 
 
+def read_real(value: Any) -> float:
+    """A number, or a text that stands for one. Raises InvalidRequest."""
+    return _real(value, float)
+
+
 def read_flag(value: Any) -> bool:
-    """A boolean, or the text of one. Raises InvalidRequest."""
+    """A boolean, or the text of one; an empty text is false, as in the cluster's parser. Raises InvalidRequest."""
     return _boolean(value, bool)
 
 

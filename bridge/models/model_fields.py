@@ -12,7 +12,7 @@ from jsonschema.validators import validator_for
 
 from bridge.domain.names import FrameworkType, FunctionName, ModelFormat, PoolingMode
 from bridge.errors import InvalidRequest, WrongToken
-from bridge.wire import dumps, read_flag, read_integer, read_text, token_of
+from bridge.wire import dumps, read_flag, read_integer, read_real, read_text, token_of
 
 E = TypeVar("E")
 
@@ -27,6 +27,10 @@ _TEXT_EMBEDDING_ORDER = (
     "pooling_mode", "normalize_result", "query_prefix", "passage_prefix",
 )  # fmt: skip
 _QUESTION_ANSWERING_ORDER = ("model_type", "framework_type", "all_config", "model_max_length", "normalize_result")
+_REMOTE_ORDER = (
+    "model_type", "embedding_dimension", "framework_type", "all_config", "pooling_mode", "normalize_result",
+    "model_max_length", "additional_config", "query_prefix", "passage_prefix",
+)  # fmt: skip
 _BASE_ORDER = (
     "model_type", "all_config", "additional_config", "embedding_dimension", "framework_type", "model_max_length",
     "pooling_mode", "normalize_result", "query_prefix", "passage_prefix",
@@ -71,8 +75,8 @@ def rate_limiter(value: Any) -> dict[str, Any] | None:
 
 def _limit(text: str) -> str:
     try:
-        number = float(text)
-    except ValueError:
+        number = read_real(text)
+    except InvalidRequest:
         number = math.nan
     if math.isnan(number) or number < 0:
         raise InvalidRequest("Limit field must be a positive number.", kind="parse_exception")
@@ -167,6 +171,7 @@ def model_config(
 _ORDERS = {
     FunctionName.TEXT_EMBEDDING: _TEXT_EMBEDDING_ORDER,
     FunctionName.QUESTION_ANSWERING: _QUESTION_ANSWERING_ORDER,
+    FunctionName.REMOTE: _REMOTE_ORDER,
 }
 
 

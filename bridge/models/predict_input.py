@@ -16,8 +16,9 @@ from bridge.domain.tensor import (
 )
 from bridge.errors import InvalidRequest
 from bridge.models.spec import is_asymmetric
+from bridge.wire import read_flag, read_integer
 
-_TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
+TEXT_FUNCTIONS = (FunctionName.TEXT_EMBEDDING, FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE)
 _ACTIONS = ("PREDICT", "EXECUTE", "BATCH_PREDICT", "CANCEL_BATCH_PREDICT", "BATCH_PREDICT_STATUS")
 _PARAMETER_CLASSES = "org.opensearch.ml.common.input.parameter.textembedding"
 _KINDS = ("QUERY", "PASSAGE")
@@ -33,7 +34,7 @@ def parse_input(body: Mapping[str, Any], function: FunctionName, model: Model | 
         return _similarity(body)
     if function is FunctionName.QUESTION_ANSWERING:
         return _question(body)
-    if function not in _TEXT_FUNCTIONS:
+    if function not in TEXT_FUNCTIONS:
         raise InvalidRequest(f"{function} is not supported for this model")
     return _docs(body, model)
 
@@ -50,8 +51,8 @@ def _docs(body: Mapping[str, Any], model: Model | None) -> TextDocsInput:
         return_number=_switch(filters.get("return_number"), True),
         return_bytes=_switch(filters.get("return_bytes"), False),
         target_response=tuple(_scalar(name) for name in _list(filters, "target_response")),
-        target_response_positions=tuple(_position(value) for value in _list(filters, "target_response_positions")),
-        kind=_kind(parameters, model),
+        target_response_positions=tuple(read_integer(value) for value in _list(filters, "target_response_positions")),
+        kind=_kind(parameters, model, said=body.get("parameters") is not None),
         token_ids=_constant(parameters, "sparse_embedding_format", "SparseEmbeddingFormat", _FORMATS) == "TOKEN_ID",
     )
 
@@ -106,13 +107,7 @@ def _scalar(value: Any) -> str:
 
 
 def _switch(value: Any, default: bool) -> bool:
-    if value is None:
-        return default
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):
-        return bool(value == "true")
-    raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+    return default if value is None else read_flag(value)
 
 
 def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
@@ -122,13 +117,6 @@ def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(value, list) or any(item is None or isinstance(item, (dict, list)) for item in value):
         raise InvalidRequest(f"{name} must be an array of plain values")
     return value
-
-
-def _position(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest(f'For input string: "{value}"', kind="number_format_exception") from error
 
 
 def _parameters(body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -150,21 +138,26 @@ def _constant(parameters: Mapping[str, Any], name: str, kind: str, known: Sequen
     return upper
 
 
-def _kind(parameters: Mapping[str, Any], model: Model | None) -> str | None:
-    """Which prefix the texts get. ML Commons has the same rules, but answers 500 where the first two are broken."""
-    said = _constant(parameters, "content_type", "AsymmetricTextEmbeddingParameters.EmbeddingContentType", _KINDS)
+def _kind(parameters: Mapping[str, Any], model: Model | None, *, said: bool) -> str | None:
+    """Which prefix the texts get; that of a query where parameters are `said` without it.
+
+    ML Commons has the same rules, but answers 500 where one is broken.
+    """
+    named = _constant(parameters, "content_type", "AsymmetricTextEmbeddingParameters.EmbeddingContentType", _KINDS)
     if model is None:
-        return None if said is None else said.lower()
+        return None if named is None else named.lower()
     if model.algorithm in (FunctionName.SPARSE_ENCODING, FunctionName.SPARSE_TOKENIZE):
         return None
-    if said is None and is_asymmetric(model):
+    if named is None and is_asymmetric(model):
+        if said:
+            return "query"
         raise InvalidRequest(
             "The embedding model chosen is asymmetric. To use it, you must declare whether the input is of type `QUERY`"
             " or of type `PASSAGE`."
         )
-    if said is not None and not is_asymmetric(model):
+    if named is not None and not is_asymmetric(model):
         raise InvalidRequest(
             "When passing AsymmetricTextEmbeddingParameters, the model requires to be registered with at least one of"
             " `query_prefix` or `passage_prefix`."
         )
-    return None if said is None else said.lower()
+    return None if named is None else named.lower()

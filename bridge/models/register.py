@@ -109,7 +109,7 @@ def read_fields(body: Mapping[str, Any]) -> dict[str, Any]:
         "function_name": function,
         "version": body.get("version"),
         "description": body.get("description"),
-        "model_group_id": body.get("model_group_id") or None,
+        "model_group_id": None if body.get("model_group_id") in (None, "") else body["model_group_id"],
         "model_format": model_format,
         "model_content_hash_value": body.get("model_content_hash_value"),
         "model_config": config,

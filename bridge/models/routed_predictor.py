@@ -195,26 +195,30 @@ class RoutedPredictor:
         if self._auto_deploy is not None and self._auto_deploy.covers(stored.value):
             return await self._deployed_by_use(stored, self._auto_deploy)
         model = stored.value
-        if model.model_state in _DEPLOYED or self._coming_back(model):
+        if model.model_state in _DEPLOYED or self._coming_back(stored):
             return self._patience
         raise InvalidRequest(NOT_READY)
 
     async def _deployed_by_use(self, stored: Stored[Model], auto_deploy: AutoDeploy) -> float:
         model = stored.value
-        if model.model_state is ModelState.DEPLOY_FAILED and not self._coming_back(model):
+        if model.model_state is ModelState.DEPLOY_FAILED and not self._coming_back(stored):
             reasons = standings(stored.id, model.planning_worker_nodes or (), self._live.ml(), since=ANY_PLAN).errors
             raise EngineError(f"The model could not be deployed: {'; '.join(sorted(set(reasons.values())))}")
         if model.model_state not in (*_RUNNING, ModelState.DEPLOY_FAILED):
             await auto_deploy.ensure(stored.id)
         return PREDICT_SECONDS if model.model_state not in _DEPLOYED else self._patience
 
-    def _coming_back(self, model: Model) -> bool:
-        """Deployed before and being loaded again, or waiting for a planned node that has gone."""
+    def _coming_back(self, stored: Stored[Model]) -> bool:
+        """Deployed before and being loaded again, or waiting for a planned node that has gone or has just come back."""
+        model = stored.value
         if model.model_state is ModelState.DEPLOYING:
             return model.last_deployed_time is not None
-        live = self._live.ml()
         planned = model.planning_worker_nodes or ()
-        return model.model_state is ModelState.DEPLOY_FAILED and any(node not in live for node in planned)
+        if model.model_state is not ModelState.DEPLOY_FAILED or not planned:
+            return False
+        live = self._live.ml()
+        errors = standings(stored.id, planned, live, since=ANY_PLAN).errors
+        return not errors or any(node not in live for node in planned)
 
 
 def _kept(row: list[ModelTensor]) -> tuple[ModelTensor, ...]:

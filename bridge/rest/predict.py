@@ -14,10 +14,13 @@ from bridge.domain.model import Model
 from bridge.domain.names import FunctionName
 from bridge.domain.tensor import MLInput, MLOutput, ModelTensor, ModelTensors, RemoteInput, TextDocsInput
 from bridge.errors import InvalidRequest
-from bridge.models.predict_input import parse_input
+from bridge.models.predict_input import TEXT_FUNCTIONS, parse_input
+from bridge.rest import shapes
 from bridge.rest.answers import answer
 from bridge.rest.body import parse_object, read_body
 from bridge.rest.services import services
+
+_WHOLE = TextDocsInput(text_docs=(), return_bytes=True)
 
 
 async def predict(request: web.Request) -> web.Response:
@@ -44,7 +47,10 @@ async def _predict(request: web.Request, *, action: str | None = None) -> web.Re
     raw = await read_body(request)
     if not raw:
         raise InvalidRequest("request body is required", kind="parse_exception")
-    asked = parse_input(parse_object(raw), function, stored.value)
+    body = parse_object(raw)
+    if function in TEXT_FUNCTIONS:
+        shapes.PREDICT.check(raw, body)
+    asked = parse_input(body, function, stored.value)
     if action is not None and isinstance(asked, RemoteInput) and asked.action_type is None:
         asked = replace(asked, action_type=action)
     output = await to.predictor.predict(model_id, asked, caller=request.get(CALLER))
@@ -66,14 +72,15 @@ def output_body(output: MLOutput, input: MLInput) -> dict[str, Any]:
 
 
 def _result(result: ModelTensors, input: MLInput) -> dict[str, Any]:
-    body: dict[str, Any] = {"output": [_tensor(tensor, input) for tensor in result.output]} if result.output else {}
+    # A remote model's answer comes whole: ML Commons heeds these filters in local models only.
+    filters = input if isinstance(input, TextDocsInput) and result.status_code is None else _WHOLE
+    body: dict[str, Any] = {"output": [_tensor(tensor, filters) for tensor in result.output]} if result.output else {}
     if result.status_code is not None:
         body["status_code"] = result.status_code
     return body
 
 
-def _tensor(tensor: ModelTensor, input: MLInput) -> dict[str, Any]:
-    numbers, raw = (input.return_number, input.return_bytes) if isinstance(input, TextDocsInput) else (True, True)
+def _tensor(tensor: ModelTensor, filters: TextDocsInput) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if tensor.name is not None:
         body["name"] = tensor.name
@@ -81,9 +88,9 @@ def _tensor(tensor: ModelTensor, input: MLInput) -> dict[str, Any]:
         body["data_type"] = tensor.data_type
     if tensor.shape is not None:
         body["shape"] = tensor.shape
-    if tensor.data is not None and numbers:
+    if tensor.data is not None and filters.return_number:
         body["data"] = np.ascontiguousarray(tensor.data)
-    if tensor.byte_buffer is not None and raw:
+    if tensor.byte_buffer is not None and filters.return_bytes:
         body["byte_buffer"] = {"array": base64.b64encode(tensor.byte_buffer).decode(), "order": "LITTLE_ENDIAN"}
     if tensor.result is not None:
         body["result"] = tensor.result

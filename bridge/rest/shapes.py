@@ -180,3 +180,4 @@ STATS = _shape(
     texts="target_stat_levels cluster_level_stats node_level_stats action_level_stats node_ids algorithms models"
     " actions"
 )
+PREDICT = _shape(flag="return_number return_bytes")

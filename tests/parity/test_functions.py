@@ -225,6 +225,9 @@ EMBEDDING = [
     asks("bytes", {"text_docs": ["hello"], "return_bytes": True}),
     asks("no such place", {"text_docs": ["hello"], "target_response_positions": [5]}),
     asks("its place as a text", {"text_docs": ["hello"], "target_response_positions": ["0"]}),
+    asks("numbers null", {"text_docs": ["hello"], "return_number": None}),
+    asks("numbers a list", {"text_docs": ["hello"], "return_number": ["x"]}),
+    asks("numbers an empty text", {"text_docs": ["hello"], "return_number": ""}),
     asks("kmeans", {"text_docs": ["hello"]}, "_predict/kmeans/<model>", skip=("reason", "type")),
     asks(
         "remote",

@@ -109,3 +109,18 @@ def test_raw_parts_are_put_in_as_they_are() -> None:
 def test_vectors_come_back_to_the_same_float32(numbers: list[float]) -> None:
     array = np.array(numbers, dtype=np.float32)
     assert np.array_equal(np.array(json.loads(wire.dumps(array)), dtype=np.float32), array)
+
+
+@pytest.mark.parametrize(("text", "whole"), [("12", 12), ("1.5", 1), ("-3e2", -300), (" 7", 7)])
+def test_texts_stand_for_numbers_as_java_reads_them(text: str, whole: int) -> None:
+    assert wire.read_integer(text) == whole
+
+
+@pytest.mark.parametrize("text", ["1_000", "\u0663", "0x10", "", "1e", "NaN", "Infinity"])
+def test_what_only_python_takes_for_a_number_is_none(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        wire.read_integer(text)
+
+
+def test_an_empty_text_is_false() -> None:
+    assert wire.read_flag("") is False

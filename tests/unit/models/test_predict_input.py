@@ -67,6 +67,7 @@ def test_prefixes_follow_the_kind() -> None:
     for said in ("query", "PASSAGE"):
         asked = read({"text_docs": ["a"], "parameters": {"content_type": said}}, EMBEDDING, PREFIXED)
         assert asked.kind == said.lower()
+    assert read({"text_docs": ["a"], "parameters": {}}, EMBEDDING, PREFIXED).kind == "query"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,8 @@ def test_prefixes_follow_the_kind() -> None:
         ),
         (EMBEDDING, {"text_docs": ["a"], "target_response": [None]}, None, "target_response must be"),
         (EMBEDDING, {"text_docs": ["a"], "target_response_positions": ["x"]}, None, 'For input string: "x"'),
+        (EMBEDDING, {"text_docs": ["a"], "target_response_positions": [True]}, None, "VALUE_BOOLEAN) not numeric"),
+        (EMBEDDING, {"text_docs": ["a"], "parameters": None}, PREFIXED, "The embedding model chosen is asymmetric"),
         (EMBEDDING, {"text_docs": ["a"], "result_filter": []}, None, "result_filter must be an object"),
         (EMBEDDING, {"text_docs": ["a"], "parameters": "x"}, None, "parameters must be an object"),
         (EMBEDDING, {"text_docs": ["a"]}, PREFIXED, "The embedding model chosen is asymmetric"),
