@@ -29,6 +29,7 @@ from bridge.json_fault import fault_of
 T = TypeVar("T")
 
 _TRUE, _FALSE = ("true",), ("false",)
+_TOO_DEEP = "The body is nested too deeply"
 _WHOLE = re.compile(r"\s*[+-]?[0-9]+\s*")
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*|[+-]?(NaN|Infinity)")
 _SMALL = ("0.000000", "-0.000000")
@@ -203,7 +204,7 @@ def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise _refused(data, str(error)) from error
+        raise _refused(data, error) from error
 
 
 def loads_once(data: bytes) -> Any:
@@ -213,19 +214,34 @@ def loads_once(data: bytes) -> Any:
         # Only the fields' names are looked at.
         json.loads(data, object_pairs_hook=_no_duplicates, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
-        raise _refused(data, str(error)) from error
+        raise _refused(data, error) from error
     return value
 
 
-def _refused(data: bytes | str, otherwise: str) -> Unparsable:
-    """The cluster's words for what is wrong with a body; `otherwise` where only our own parser refuses it."""
+def _refused(data: bytes | str, error: Exception) -> Unparsable:
+    """The cluster's words for what is wrong with a body; those of `error` where only our own parser refuses it."""
+    otherwise = _TOO_DEEP if isinstance(error, RecursionError) else str(error)
     fault = fault_of(data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass"))
     return Unparsable(fault.reason, kind=fault.kind) if fault else Unparsable(otherwise, kind="json_parse_exception")
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON; numpy arrays go out as lists with the shortest digits that give the same float32 back."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    """Write JSON; numpy arrays go out as lists with the shortest digits that give the same float32 back.
+
+    Raises InvalidRequest for what is nested too deeply.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:
+        # It stops at some 250 levels and at 64 bits, where the cluster does not.
+        return _deep(value)
+
+
+def _deep(value: Any) -> bytes:
+    try:
+        return dumps_exact(value)
+    except RecursionError as error:
+        raise InvalidRequest(_TOO_DEEP) from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -268,7 +284,7 @@ def loads_exact(data: bytes | str) -> Any:
         text = data if isinstance(data, str) else data.decode("utf-8")
         return simplejson.loads(text, parse_float=decimal, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise _refused(data, str(error)) from error
+        raise _refused(data, error) from error
 
 
 def raw_json(data: bytes) -> Any:

@@ -23,6 +23,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from bridge.errors import ClusterError, ClusterUnavailable, kind_in, reason_in
 from bridge.store.cluster_config import ClusterConfig
 from bridge.store.exchange import Exchange, ExchangeConnection, ExchangeFailed, ExchangeTransport
+from bridge.wire import dumps
 
 log = structlog.get_logger(__name__)
 
@@ -249,7 +250,7 @@ def _encode(path: str, body: Any, headers: Mapping[str, str] | None) -> tuple[by
         sent.setdefault("content-type", kind)
         return body, sent
     sent.setdefault("content-type", "application/json")
-    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), sent
+    return dumps(body), sent
 
 
 def _repeatable(method: str, path: str) -> bool:

@@ -25,7 +25,7 @@ from bridge.errors import BridgeError, ClusterError, ClusterUnavailable, Version
 from bridge.store.cluster import Answer, Cluster, is_block
 from bridge.store.documents import Stored, Version
 from bridge.store.matching import matches
-from bridge.wire import from_document, to_document
+from bridge.wire import dumps, from_document, to_document
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class ClusterDocuments(Generic[T]):
         lines: list[bytes] = []
         for stored, value in pairs:
             lines.append(orjson.dumps({"index": {"_id": stored.id, **_condition(stored.version)}}))
-            lines.append(orjson.dumps(to_document(value)))
+            lines.append(dumps(to_document(value)))
         path = f"/{self.index}/_bulk"
         answer = await self.cluster.attempt("POST", path, body=b"\n".join(lines) + b"\n", idempotent=True)
         items = [item["index"] for item in self._accepted(answer)["items"]]

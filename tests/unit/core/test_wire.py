@@ -124,3 +124,22 @@ def test_what_only_python_takes_for_a_number_is_none(text: str) -> None:
 
 def test_an_empty_text_is_false() -> None:
     assert wire.read_flag("") is False
+
+
+def nested(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_what_the_quick_writer_refuses_is_written_all_the_same() -> None:
+    assert wire.dumps({"n": 12345678901234567890123}) == b'{"n":12345678901234567890123}'
+    assert wire.loads_exact(wire.dumps(nested(300))) == nested(300)
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        wire.dumps(nested(100_000))
+
+
+def test_a_body_that_is_too_deep_is_told_so() -> None:
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        wire.loads_once(b'{"a":' * 990 + b"1" + b"}" * 990)
