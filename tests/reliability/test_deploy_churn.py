@@ -1,4 +1,4 @@
-"""Models that come and go through a whole bridge leave nothing behind in any of its processes."""
+"""Models that come and go two hundred times through a whole bridge leave nothing behind in any of its processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiny_zip import tiny_body, tiny_zip
 pytestmark = [pytest.mark.reliability, pytest.mark.timeout(300)]
 
 WARM_UP = 25
-ROUNDS = 60
+ROUNDS = 175
 MIB = 1 << 20
 
 
