@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 SECRETS = ("password", "bearer_token", "secret_key")
 ROLES = ("proxy", "ml")
+
+_PREFIX = re.compile(r"(?![-_+])[a-z0-9._+!$&'()=@~-]{1,200}")
+"""What may begin the name of an index by OpenSearch's rules (no capitals, blanks or any of \\ / * ? " < > | , # :, at
+most 255 bytes in all), as far as it can stand in a URL as it is."""
+_PREFIX_RULE = "lower-case letters, digits and . _ - + ! $ & ' ( ) = @ ~, begun by none of - _ +"
 
 
 def _option(default: Any, help: str, *, name: str | None = None, metavar: str | None = None) -> Any:
@@ -113,6 +119,8 @@ class Settings:
         if unknown or not self.role_set:
             raise ValueError(f"--roles takes proxy, ml or both, not {self.roles!r}")
         self.listen_address  # noqa: B018  (a wrong one is said at once)
+        if not _PREFIX.fullmatch(self.index_prefix):
+            raise ValueError(f"--index-prefix takes {_PREFIX_RULE}, not {self.index_prefix!r}")
         for url in self.cluster_urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"--cluster takes http:// or https:// URLs, not {url!r}")

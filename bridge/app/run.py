@@ -16,6 +16,7 @@ from bridge.app.parts import Bridge
 from bridge.background import Background
 from bridge.errors import BridgeError, ClusterError, ClusterUnavailable, Conflict, Forbidden, InvalidRequest
 from bridge.metrics import OPEN_TASKS
+from bridge.rest.errors import Protocol
 from bridge.settings import Settings
 from bridge.store.indices import check_prefix, ensure_all
 
@@ -41,6 +42,26 @@ async def run(settings: Settings, *, run_dir: Path, door: int) -> int:
     return await Life(bridge, run_dir, door).live()
 
 
+class _Server(web.Server):
+    """Makes our own protocols."""
+
+    def __call__(self) -> Protocol:
+        return Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """Serves an application with `Protocol`, which aiohttp gives no public place to name."""
+
+    async def _make_server(self) -> _Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            **made._kwargs,
+        )
+
+
 class Life:
     """Starts and stops the parts in order."""
 
@@ -57,7 +78,7 @@ class Life:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        runner = web.AppRunner(
+        runner = Runner(
             self._bridge.web_app(),
             access_log=None,
             shutdown_timeout=self._bridge.settings.grace,

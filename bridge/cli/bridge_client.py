@@ -8,15 +8,17 @@ import io
 import json
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import click
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from yarl import URL
 
 ML = "/_plugins/_ml"
 DEFAULT = "http://127.0.0.1:9700"
@@ -28,6 +30,7 @@ _CONNECT_SECONDS = 15.0
 _READ_SECONDS = 3600.0
 """The answer to the last chunk waits until the whole content has been read and hashed."""
 _POLL_SECONDS = 0.3
+_LONGEST_LINE = 500
 
 T = TypeVar("T")
 
@@ -50,6 +53,16 @@ class Unreachable(click.ClickException):
 
 class _Again(Exception):
     """A try that may go better the next time."""
+
+
+def read_id(text: str) -> str:
+    """The id of a model or task: any text that stays one segment of a path.
+
+    Raises click.BadParameter for what a server would read as no segment or as another place.
+    """
+    if not text.strip() or text in (".", ".."):
+        raise click.BadParameter(f"{text!r} cannot be an id")
+    return text
 
 
 @dataclass(frozen=True)
@@ -75,12 +88,10 @@ def bridge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if password_file and not password:
             password = Path(password_file).read_text(encoding="utf-8").strip()
         known = {name: rest.pop(name) for name in ("user", "ca", "verify", "as_json")}
-        return command(to=Target(bridge.rstrip("/"), password=password, token=bearer_token, **known), **rest)
+        return command(to=Target(_address(bridge), password=password, token=bearer_token, **known), **rest)
 
     options = (
-        click.option(
-            "--bridge", envvar="BRIDGE_URL", default="http://127.0.0.1:9700", show_default=True, metavar="URL"
-        ),
+        click.option("--bridge", envvar="BRIDGE_URL", default=DEFAULT, show_default=True, metavar="URL"),
         click.option("--user", envvar="BRIDGE_USER", help="User name towards the cluster behind the bridge."),
         click.option("--password", envvar="BRIDGE_PASSWORD", help="Password of --user (better: the variable or file)."),
         click.option("--password-file", envvar="BRIDGE_PASSWORD_FILE", type=click.Path(exists=True, dir_okay=False)),
@@ -95,13 +106,16 @@ def bridge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work to its end; Ctrl-C leaves with 130 as a shell expects."""
+def _address(text: str) -> str:
+    """--bridge without slashes at its end. Raises click.BadParameter for what is no address of a server."""
     try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        raise SystemExit(130) from None
+        url = URL(text)
+        usable = url.scheme in ("http", "https") and bool(url.host) and url.explicit_port != 0
+    except ValueError:
+        usable = False
+    if not usable or url.query_string or url.fragment or any(letter.isspace() for letter in text):
+        raise click.BadParameter(f"takes a URL such as {DEFAULT}, not {text!r}", param_hint="'--bridge'")
+    return str(url).rstrip("/")
 
 
 class BridgeClient:
@@ -111,11 +125,15 @@ class BridgeClient:
         self._to = to
         self._session = session
 
-    async def call(self, method: str, path: str, body: Any = None, *, repeat: bool = True) -> Any:
-        """The decoded answer. `repeat`: acting twice is the same as acting once, so a cut answer is asked for again.
+    async def call(
+        self, method: str, segments: Sequence[str], body: Any = None, *, repeat: bool = True
+    ) -> dict[str, Any]:
+        """The JSON object that answers. `segments` of the path below the ML routes are escaped here: ids may hold
+        anything. `repeat`: acting twice is the same as acting once, so a cut answer is asked for again.
 
-        Raises Refused for an error answer, Unreachable when there is none.
+        Raises Refused for an error answer, Unreachable when there is none, or none of a bridge.
         """
+        path = "".join(f"/{quote(segment, safe='')}" for segment in segments)
         tries = AsyncRetrying(
             stop=stop_after_attempt(TRIES),
             wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
@@ -129,12 +147,14 @@ class BridgeClient:
             raise Unreachable(f"{self._to.url}: {failed.last_attempt.exception()}") from None
         raise AssertionError("a retry loop ends by returning or raising")
 
-    async def _once(self, method: str, path: str, body: Any, repeat: bool) -> Any:
+    async def _once(self, method: str, path: str, body: Any, repeat: bool) -> dict[str, Any]:
         given: dict[str, Any] = {} if body is None else {"json": body}
         if isinstance(body, bytes):
             given = {"data": io.BytesIO(body), "headers": {"Content-Type": "application/octet-stream"}}
         try:
-            async with self._session.request(method, f"{self._to.url}{ML}{path}", **given) as answer:
+            # Encoded already: no further escape, and no dot segment, is to be read into what stands there.
+            target = URL(f"{self._to.url}{ML}{path}", encoded=True)
+            async with self._session.request(method, target, **given) as answer:
                 raw = await answer.read()
         except aiohttp.ClientConnectorCertificateError as error:
             raise Unreachable(f"{self._to.url}: {error}") from error
@@ -144,11 +164,18 @@ class BridgeClient:
             if not repeat:
                 raise Unreachable(f"{self._to.url}: {error or type(error).__name__}") from error
             raise _Again(str(error) or type(error).__name__) from error
+        reason = reason_in(raw)
         if answer.status in _PASSING and (repeat or answer.status in (429, 503)):
-            raise _Again(f"status {answer.status}: {reason_in(raw)}")
-        if answer.status >= 400:
-            raise Refused(reason_in(raw), answer.status)
-        return json.loads(raw) if raw else None
+            raise _Again(f"status {answer.status}: {reason or 'no reason given'}")
+        if answer.status >= 400 and reason is not None:
+            raise Refused(reason, answer.status)
+        told = _decoded(raw)
+        if answer.status >= 400 or not isinstance(told, dict):
+            raise Unreachable(
+                f"{self._to.url} is no bridge: it answers {method} {ML}{path} with status {answer.status} and"
+                f" {answer.content_type}; check --bridge"
+            )
+        return told
 
     async def ended(
         self, task_id: str, *, seconds: float, tell: Callable[[dict[str, Any]], None] | None = None
@@ -158,7 +185,7 @@ class BridgeClient:
         deadline = loop.time() + seconds
         seen: tuple[Any, ...] = ()
         while True:
-            task: dict[str, Any] = await self.call("GET", f"/tasks/{task_id}")
+            task = await self.call("GET", ("tasks", task_id))
             now = (task.get("state"), task.get("progress"))
             if tell is not None and now != seen:
                 tell(task)
@@ -170,13 +197,27 @@ class BridgeClient:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def reason_in(raw: bytes) -> str:
-    """What an error answer says."""
+def _decoded(raw: bytes) -> Any:
     try:
-        error = json.loads(raw).get("error")
-    except (ValueError, AttributeError):
-        return raw[:500].decode(errors="replace")
-    return str(error.get("reason")) if isinstance(error, dict) else str(error)
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def reason_in(raw: bytes) -> str | None:
+    """What an error answer says: an error envelope's reason, or a line of text as the security plugin writes it.
+
+    None for what no bridge says: nothing, pages of HTML, other JSON.
+    """
+    told = _decoded(raw)
+    error = told.get("error") if isinstance(told, dict) else None
+    if isinstance(error, dict):
+        return str(error.get("reason"))
+    if isinstance(error, str):
+        return error
+    text = raw.decode(errors="replace").strip()
+    plain = told is None and 0 < len(text) <= _LONGEST_LINE and "\n" not in text and not text.startswith("<")
+    return text if plain else None
 
 
 @asynccontextmanager
@@ -234,10 +275,13 @@ def tell_change(task: dict[str, Any]) -> None:
 
 
 def connected(to: Target, work: Callable[[BridgeClient], Awaitable[T]]) -> T:
-    """Run `work` with a client of `to`."""
+    """Run `work` with a client of `to`. Raises Unreachable when an answer lacks what every bridge says there."""
 
     async def inside() -> T:
         async with _client(to) as client:
             return await work(client)
 
-    return run(inside())
+    try:
+        return asyncio.run(inside())
+    except KeyError as missing:
+        raise Unreachable(f"{to.url} is no bridge: its answer lacks {missing}; check --bridge") from missing

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.bridge_client import BridgeClient, Target, bridge_options, connected, must_complete, show
+from bridge.cli.bridge_client import BridgeClient, Target, bridge_options, connected, must_complete, read_id, show
 from bridge.cli.model_register import register
 
 _WAIT_SECONDS = 3600.0
@@ -18,7 +18,8 @@ _COLUMNS = ("model_id", "name", "model_version", "algorithm", "model_format", "m
 def model() -> None:
     """Register, deploy, ask and remove models of a running bridge.
 
-    Exit codes: 0 done, 1 the bridge refused or a task failed, 2 wrong usage, 3 nobody answers at --bridge.
+    Exit codes: 0 done, 1 the bridge refused or a task failed, 2 wrong usage, 3 no bridge answers at --bridge, 130
+    Ctrl-C.
     """
 
 
@@ -26,7 +27,7 @@ model.add_command(register)
 
 
 @model.command()
-@click.argument("model_id")
+@click.argument("model_id", type=read_id)
 @click.option("--node", "nodes", multiple=True, help="Only onto this node (several times for several).")
 @click.option("--wait/--no-wait", default=True, help="Wait until it is deployed.")
 @bridge_options
@@ -43,18 +44,18 @@ def deploy(to: Target, model_id: str, nodes: tuple[str, ...], wait: bool) -> Non
 async def deployed(client: BridgeClient, model_id: str, nodes: tuple[str, ...] = (), *, wait: bool) -> dict[str, Any]:
     """Deploy and, if asked, wait. Raises Refused."""
     body = {"node_ids": list(nodes)} if nodes else None
-    told: dict[str, Any] = await client.call("POST", f"/models/{model_id}/_deploy", body)
+    told = await client.call("POST", ("models", model_id, "_deploy"), body)
     return await must_complete(client, told["task_id"], _WAIT_SECONDS) if wait else told
 
 
 @model.command()
-@click.argument("model_ids", nargs=-1, required=True)
+@click.argument("model_ids", type=read_id, nargs=-1, required=True)
 @bridge_options
 def undeploy(to: Target, model_ids: tuple[str, ...]) -> None:
     """Take MODEL_IDS off all nodes."""
 
     async def work(client: BridgeClient) -> Any:
-        return await client.call("POST", "/models/_undeploy", {"model_ids": list(model_ids)})
+        return await client.call("POST", ("models", "_undeploy"), {"model_ids": list(model_ids)})
 
     told = connected(to, work)
     show(to, told, lambda: [f"{each}: {_undeployed(told, each)}" for each in model_ids])
@@ -66,7 +67,7 @@ def _undeployed(told: dict[str, Any], model_id: str) -> str:
 
 
 @model.command()
-@click.argument("model_id")
+@click.argument("model_id", type=read_id)
 @click.argument("texts", nargs=-1)
 @click.option("--query-text", help="Compare TEXTS with this text (TEXT_SIMILARITY).")
 @click.option("--question", help="Answer this question from --context (QUESTION_ANSWERING).")
@@ -87,7 +88,7 @@ def predict(
     asked = _asked(texts, query_text, question, context, body)
 
     async def work(client: BridgeClient) -> Any:
-        return await client.call("POST", f"/models/{model_id}/_predict", asked)
+        return await client.call("POST", ("models", model_id, "_predict"), asked)
 
     told = connected(to, work)
     show(to, told, lambda: [_short(result) for result in told.get("inference_results", [])])
@@ -131,9 +132,9 @@ def list_models(to: Target, name: str | None, state: str | None, size: int) -> N
     asked = {"size": size, "query": {"bool": {"filter": filters}}, "sort": [{"created_time": "desc"}]}
 
     async def work(client: BridgeClient) -> Any:
-        return await client.call("POST", "/models/_search", asked)
+        return (await client.call("POST", ("models", "_search"), asked))["hits"]["hits"]
 
-    hits = connected(to, work)["hits"]["hits"]
+    hits = connected(to, work)
     found = [{**hit["_source"], "model_id": hit["_id"]} for hit in hits]
     show(to, found, lambda: _table([[str(each.get(column, "")) for column in _COLUMNS] for each in found]))
 
@@ -145,7 +146,7 @@ def _table(rows: list[list[str]]) -> list[str]:
 
 
 @model.command()
-@click.argument("model_ids", nargs=-1, required=True)
+@click.argument("model_ids", type=read_id, nargs=-1, required=True)
 @click.option("--undeploy", "first", is_flag=True, help="Undeploy them first.")
 @bridge_options
 def delete(to: Target, model_ids: tuple[str, ...], first: bool) -> None:
@@ -153,9 +154,9 @@ def delete(to: Target, model_ids: tuple[str, ...], first: bool) -> None:
 
     async def work(client: BridgeClient) -> list[str]:
         if first:
-            await client.call("POST", "/models/_undeploy", {"model_ids": list(model_ids)})
+            await client.call("POST", ("models", "_undeploy"), {"model_ids": list(model_ids)})
         for each in model_ids:
-            await client.call("DELETE", f"/models/{each}", repeat=False)
+            await client.call("DELETE", ("models", each), repeat=False)
         return list(model_ids)
 
     gone = connected(to, work)

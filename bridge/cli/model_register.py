@@ -91,9 +91,9 @@ def register(
         async def work(client: BridgeClient) -> dict[str, Any]:
             model_id = await _uploaded(client, upload, resume=resume)
             if deploy:
-                told = await client.call("POST", f"/models/{model_id}/_deploy")
+                told = await client.call("POST", ("models", model_id, "_deploy"))
                 await must_complete(client, told["task_id"], _WAIT_SECONDS)
-            made: dict[str, Any] = await client.call("GET", f"/models/{model_id}")
+            made = await client.call("GET", ("models", model_id))
             return {"model_id": model_id, **made}
 
         made = connected(to, work)
@@ -152,7 +152,8 @@ async def _uploaded(client: BridgeClient, upload: _Upload, *, resume: bool) -> s
     """Bring the content to the bridge; gives the id of the REGISTERED model. Raises Refused."""
     model_id = await _begun(client, upload) if resume else None
     if model_id is None:
-        model_id = str((await client.call("POST", "/models/_register_meta", upload.meta, repeat=False))["model_id"])
+        begun = await client.call("POST", ("models", "_register_meta"), upload.meta, repeat=False)
+        model_id = str(begun["model_id"])
         there: set[int] = set()
     else:
         there = await _stored(client, model_id)
@@ -161,7 +162,7 @@ async def _uploaded(client: BridgeClient, upload: _Upload, *, resume: bool) -> s
         # All are there and nobody has been told so: the last one again makes the bridge look.
         there.discard(upload.total - 1)
     await _send(client, upload, model_id, there)
-    state = (await client.call("GET", f"/models/{model_id}"))["model_state"]
+    state = (await client.call("GET", ("models", model_id)))["model_state"]
     if state == "REGISTERING":
         raise Refused(f"model {model_id} is still {state}: another upload removed chunks of it; register it again")
     return model_id
@@ -169,12 +170,13 @@ async def _uploaded(client: BridgeClient, upload: _Upload, *, resume: bool) -> s
 
 async def _send(client: BridgeClient, upload: _Upload, model_id: str, there: set[int]) -> None:
     sent = sum(len(range(n * CHUNK_SIZE, min(upload.size, (n + 1) * CHUNK_SIZE))) for n in there)
-    with tqdm(total=upload.size, initial=sent, unit="B", unit_scale=True, desc="uploading", leave=False) as bar:
+    shown: dict[str, Any] = {"unit": "B", "unit_scale": True, "desc": "uploading", "leave": False, "disable": None}
+    with tqdm(total=upload.size, initial=sent, **shown) as bar:
         for number in range(upload.total):
             if number in there:
                 continue
             content = upload.chunk(number)
-            await client.call("POST", f"/models/{model_id}/upload_chunk/{number}", content)
+            await client.call("POST", ("models", model_id, "upload_chunk", str(number)), content)
             bar.update(len(content))
 
 
@@ -187,7 +189,7 @@ async def _begun(client: BridgeClient, upload: _Upload) -> str | None:
         "total_chunks": upload.total,
     }
     query = {"bool": {"filter": [{"term": {name: value}} for name, value in wanted.items()]}}
-    found = await client.call("POST", "/models/_search", {"size": 1, "query": query})
+    found = await client.call("POST", ("models", "_search"), {"size": 1, "query": query})
     hits = found["hits"]["hits"]
     return str(hits[0]["_id"]) if hits else None
 
@@ -195,5 +197,5 @@ async def _begun(client: BridgeClient, upload: _Upload) -> str | None:
 async def _stored(client: BridgeClient, model_id: str) -> set[int]:
     query = {"bool": {"filter": [{"term": {"model_id": model_id}}, {"exists": {"field": "chunk_number"}}]}}
     body = {"size": 10_000, "query": query, "_source": ["chunk_number"]}
-    found = await client.call("POST", "/models/_search", body)
+    found = await client.call("POST", ("models", "_search"), body)
     return {int(hit["_source"]["chunk_number"]) for hit in found["hits"]["hits"]}

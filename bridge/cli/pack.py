@@ -90,7 +90,7 @@ class _Packing:
         """Load, export, check, zip; the register body without name and url. Raises ClickException on a bad check."""
         from bridge.engines import export
 
-        with tempfile.TemporaryDirectory() as scratch, tqdm(total=5, unit="step", leave=False) as bar:
+        with tempfile.TemporaryDirectory() as scratch, tqdm(total=5, unit="step", leave=False, disable=None) as bar:
             packed = Path(scratch)
             source = _step(bar, "loading the weights", lambda: export.load(self._folder))
             limit = _step(

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -31,7 +32,6 @@ def serve(settings: Settings) -> None:
     """
     configure_logs(settings, "supervisor")
     folder = settings.folder
-    folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder), _run_dir() as run_dir:
         host, port = settings.listen_address
         try:
@@ -67,7 +67,7 @@ def children(settings: Settings, run_dir: Path, door: int) -> list[Child]:
 @contextlib.contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     # The folder holds the node's id: two bridges with one id would each take the other's heartbeat for its own.
-    with (folder / "lock").open("w", encoding="utf-8") as lock:
+    with _lock_file(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -75,6 +75,17 @@ def _only_one(folder: Path) -> Iterator[None]:
                 f"another bridge uses the data folder {folder}; give this one its own with --data-dir"
             ) from error
         yield
+
+
+def _lock_file(folder: Path) -> IO[str]:
+    """The lock in the data folder, which is made where it is missing. Raises click.ClickException."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / "lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot use the data folder {folder}: {error.strerror}; choose another with --data-dir"
+        ) from error
 
 
 @contextlib.contextmanager

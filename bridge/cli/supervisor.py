@@ -98,12 +98,13 @@ class Supervisor:
         self._grace = grace
         self._on_end = on_end
         self._stopping = False
+        self._code = 0
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT; the exit code."""
+        """Until SIGTERM (exit code 0), SIGINT (130) or a child's FATAL; the exit code."""
         signal.set_wakeup_fd(self._wake_write.fileno())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._note)
@@ -116,10 +117,12 @@ class Supervisor:
                 self._stop()
                 return code
         self._stop()
-        return 0
+        return self._code
 
     def _note(self, number: int, _: object) -> None:
-        self._stopping = self._stopping or number in (signal.SIGTERM, signal.SIGINT)
+        if number in (signal.SIGTERM, signal.SIGINT) and not self._stopping:
+            self._stopping = True
+            self._code = 128 + number if number == signal.SIGINT else 0
 
     def _until_due(self) -> float:
         waiting = [c.due - time.monotonic() for c in self._children if c.process is None]

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from bridge.cli.bridge_client import BridgeClient, Refused, Target, bridge_options, connected, show, tell_change
+from bridge.cli.bridge_client import (
+    BridgeClient,
+    Refused,
+    Target,
+    bridge_options,
+    connected,
+    read_id,
+    show,
+    tell_change,
+)
 
 
 @click.group()
@@ -15,7 +24,7 @@ def task() -> None:
 
 
 @task.command()
-@click.argument("task_id")
+@click.argument("task_id", type=read_id)
 @click.option("--timeout", type=click.FloatRange(min=0), default=3600.0, show_default=True, help="Seconds to wait.")
 @bridge_options
 def watch(to: Target, task_id: str, timeout: float) -> None:

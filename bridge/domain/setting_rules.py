@@ -7,6 +7,7 @@ a tuple of texts.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +22,12 @@ SettingValues: TypeAlias = Mapping[str, SettingValue]
 """Whole keys and their values."""
 
 _UNITS = {"b": 0, "k": 1, "kb": 1, "m": 2, "mb": 2, "g": 3, "gb": 3, "t": 4, "tb": 4, "p": 5, "pb": 5}
-_SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([a-z]+)")
+_UNIT = re.compile(r"([kmgtp]b?|b)\Z")
+_REAL = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?[fd]?\s*", re.IGNORECASE)
+_INFINITY = re.compile(r"\s*[+-]?Infinity\s*")
+_LONG = 64
+_MOST_LONG = 2**63 - 1
+_MOST_FLOAT = 3.4e38
 
 
 class Kind(StrEnum):
@@ -210,7 +216,7 @@ def _pattern(key: str, text: str) -> None:
 def _number(key: str, rule: Rule, text: str) -> int | float:
     problem = f"Failed to parse value [{text}] for setting [{key}]"
     try:
-        number = _float(text) if rule.kind is Kind.FLOAT else _whole(text, 64 if rule.kind is Kind.LONG else 32)
+        number = _float(text) if rule.kind is Kind.FLOAT else _whole(text, _LONG if rule.kind is Kind.LONG else 32)
     except ValueError as error:
         cause = {"type": "number_format_exception", "reason": str(error)}
         raise InvalidRequest(problem, caused_by=cause) from error
@@ -226,15 +232,19 @@ def _printed(rule: Rule, limit: float) -> str:
 
 
 def _whole(text: str, bits: int) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]+", text) or not -(2 ** (bits - 1)) <= int(text) < 2 ** (bits - 1):
+    if not re.fullmatch(r"[+-]?\d+", text) or not -(2 ** (bits - 1)) <= int(text) < 2 ** (bits - 1):
         raise ValueError(f'For input string: "{text}"')
     return int(text)
 
 
 def _float(text: str) -> float:
-    if not re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[fFdD]?\s*", text):
+    """As Java's Float.parseFloat, but for NaN, which no limit holds, and for digits of base 16. Raises ValueError."""
+    if _INFINITY.fullmatch(text):
+        return float(text)
+    if not _REAL.fullmatch(text):
         raise ValueError("empty String" if not text.strip() else f'For input string: "{text}"')
-    return float(text.strip().rstrip("fFdD"))
+    number = float(text.strip().rstrip("fFdD"))
+    return float(struct.unpack("f", struct.pack("f", number))[0]) if abs(number) < _MOST_FLOAT else number
 
 
 def _bytes(key: str, text: str) -> int:
@@ -242,19 +252,37 @@ def _bytes(key: str, text: str) -> int:
     problem = f"failed to parse setting [{key}] with value [{text}] as a size in bytes"
     if lower in ("0", "-1"):
         return int(lower)
-    found = _SIZE.fullmatch(lower)
-    if found is None or found[2] not in _UNITS:
+    found = _UNIT.search(lower)
+    if found is None:
         missing = f"{problem}: unit is missing or unrecognized"
         raise InvalidRequest(missing, caused_by={"type": "parse_exception", "reason": missing})
-    size = float(found[1]) * 1024 ** _UNITS[found[2]]
-    if size < -1:
-        deeper = {
-            "type": "illegal_argument_exception",
-            "reason": f"Values less than -1 bytes are not supported: {text}",
-        }
-        cause = {"type": "parse_exception", "reason": problem, "caused_by": deeper}
-        raise InvalidRequest(problem, caused_by=cause)
-    return int(size)
+    number, unit = lower[: found.start()].strip(), found[0]
+    try:
+        size = _whole(number, _LONG) << 10 * _UNITS[unit]
+    except ValueError as error:
+        raise _no_size(key, text, number, unit) from error
+    beyond = "less than -1" if size < -1 else f"greater than {_MOST_LONG}" if size > _MOST_LONG else None
+    if beyond is None:
+        return size
+    reason = f"Values {beyond} bytes are not supported: {text.strip()}"
+    if unit == "b":
+        raise InvalidRequest(reason)
+    deeper = {"type": "illegal_argument_exception", "reason": reason}
+    raise InvalidRequest(problem, caused_by={"type": "parse_exception", "reason": problem, "caused_by": deeper})
+
+
+def _no_size(key: str, text: str, number: str, unit: str) -> InvalidRequest:
+    """What org.opensearch.core.common.unit.ByteSizeValue has against a number that is no integer."""
+    cause = {"type": "number_format_exception", "reason": f'For input string: "{number}"'}
+    if unit == "b":
+        return InvalidRequest(f"Failed to parse value [{text}] for setting [{key}]", caused_by=cause)
+    reason = f"failed to parse [{text}]"
+    if _REAL.fullmatch(number):
+        reason = (
+            f"Failed to parse bytes value [{text}]. Fractional bytes values have been deprecated since Legacy 6.2. Use"
+            f" non-fractional bytes values instead: found for setting [{key}]"
+        )
+    return InvalidRequest(reason, caused_by={"type": "parse_exception", "reason": reason, "caused_by": cause})
 
 
 def _refused(reason: str) -> InvalidRequest:

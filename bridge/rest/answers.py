@@ -6,44 +6,85 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 from aiohttp import web
 
+from bridge.errors import EngineError
+from bridge.rest.parameters import last
+from bridge.wire import dumps_exact
+
 _COMPACT = orjson.OPT_SERIALIZE_NUMPY
-_TYPE = "application/json; charset=UTF-8"
+JSON = "application/json; charset=UTF-8"
 
 
 def answer(request: web.Request, value: Any, status: int = 200) -> web.Response:
-    """`value` as JSON; numpy arrays are written as lists."""
-    query = request.query
-    if not query:
-        return web.Response(body=orjson.dumps(value, option=_COMPACT), status=status, headers={"Content-Type": _TYPE})
-    paths = query.get("filter_path")
+    """`value` as JSON; numpy arrays are written as lists. Raises EngineError for what is nested too deep (some hundred
+    levels) for its `filter_path`."""
+    if not request.query:
+        return web.Response(body=_written(value), status=status, headers={"Content-Type": JSON})
+    paths = last(request, "filter_path")
     if paths and status < 400:
-        value = filtered(value, paths.split(","))
-    body = orjson.dumps(value, option=_COMPACT)
-    yaml = query.get("format", "").lower() in ("yaml", "yml")
-    if yaml or query.get("pretty", "false") in ("", "true"):
-        body = _pretty(orjson.loads(body)).encode() + b"\n"
+        value = _filtered(value, paths.split(","))
+    yaml = last(request, "format").lower() in ("yaml", "yml")
+    pretty = yaml or last(request, "pretty", "false") in ("", "true")
+    body = _spread(value, pretty=True) + b"\n" if pretty else _written(value)
     if yaml:
         # Whatever is JSON is YAML.
         return web.Response(body=b"---\n" + body, status=status, headers={"Content-Type": "application/yaml"})
-    return web.Response(body=body, status=status, headers={"Content-Type": _TYPE})
+    return web.Response(body=body, status=status, headers={"Content-Type": JSON})
 
 
-def _pretty(value: Any, indent: str = "") -> str:
-    """As the cluster writes it for `pretty`: a line for each member, `[ ]` and `{ }` for what is empty."""
-    deeper = indent + "  "
-    if isinstance(value, dict):
-        members = [f"{orjson.dumps(key).decode()} : {_pretty(inner, deeper)}" for key, inner in value.items()]
-    elif isinstance(value, list):
-        members = [_pretty(inner, deeper) for inner in value]
-    else:
-        return orjson.dumps(value).decode()
-    opened, closed = "{}" if isinstance(value, dict) else "[]"
-    if not members:
-        return f"{opened} {closed}"
-    return f"{opened}\n{deeper}" + f",\n{deeper}".join(members) + f"\n{indent}{closed}"
+def _written(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=_COMPACT)
+    except TypeError:
+        # More than 254 levels, integers of more than 64 bits, decimals: a remote model may answer such things.
+        return _spread(value, pretty=False)
+
+
+def _spread(value: Any, *, pretty: bool) -> bytes:
+    """JSON of any depth and length of numbers; as the cluster writes it for `pretty`: a line for each member, `[ ]` and
+    `{ }` for what is empty."""
+    out: list[bytes] = []
+    # Values that are still to be written with their depth, and between them bytes that are JSON already.
+    todo: list[tuple[Any, int]] = [(value, 0)]
+    while todo:
+        one, depth = todo.pop()
+        if isinstance(one, bytes):
+            out.append(one)
+            continue
+        if isinstance(one, (np.ndarray, np.generic)):
+            one = orjson.loads(orjson.dumps(one, option=_COMPACT))
+        if not isinstance(one, (dict, list, tuple)):
+            out.append(_scalar(one))
+            continue
+        opened, closed = (b"{", b"}") if isinstance(one, dict) else (b"[", b"]")
+        if not one:
+            out.append(opened + (b" " if pretty else b"") + closed)
+            continue
+        colon = b" : " if pretty else b":"
+        named = [(_scalar(key) + colon, inner) for key, inner in one.items()] if isinstance(one, dict) else None
+        line, last_line = (b"\n" + b"  " * (depth + 1), b"\n" + b"  " * depth) if pretty else (b"", b"")
+        parts: list[tuple[Any, int]] = []
+        for name, inner in named or [(b"", inner) for inner in one]:
+            parts += [((b"," if parts else opened) + line + name, 0), (inner, depth + 1)]
+        todo += reversed([*parts, (last_line + closed, 0)])
+    return b"".join(out)
+
+
+def _scalar(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return dumps_exact(value)
+
+
+def _filtered(value: Any, paths: Sequence[str]) -> Any:
+    try:
+        return filtered(value, paths)
+    except RecursionError as error:
+        raise EngineError("the answer is nested too deep for filter_path") from error
 
 
 def filtered(value: Any, paths: Sequence[str]) -> Any:

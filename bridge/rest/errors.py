@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 from bridge.errors import (
     BridgeError,
@@ -18,13 +19,15 @@ from bridge.errors import (
     error_body,
     status_of,
 )
-from bridge.rest.answers import answer
+from bridge.rest.answers import JSON, answer
+from bridge.wire import dumps
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RETRY_SECONDS = "1"
 _REALM = 'Basic realm="OpenSearch Security"'
+_UNREADABLE = "the request body cannot be read in its Content-Encoding"
 
 
 @web.middleware
@@ -39,7 +42,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPMethodNotAllowed as refused:
         return wrong_method(request, sorted(refused.allowed_methods))
     except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError) as refused:
-        return failure(request, _unreadable(refused))
+        return _unreadable(request, refused)
     except web.HTTPException:
         raise
     except (ConnectionResetError, ConnectionAbortedError):
@@ -50,10 +53,34 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return failure(request, _Unexpected("unexpected error, see the log of the bridge"))
 
 
-def _unreadable(refused: web.HTTPRequestEntityTooLarge | web.RequestPayloadError) -> BridgeError:
+def _unreadable(request: web.Request, refused: web.HTTPRequestEntityTooLarge | web.RequestPayloadError) -> web.Response:
     if isinstance(refused, web.HTTPRequestEntityTooLarge):
-        return TooLarge(refused.text or "the request body is too large")
-    return InvalidRequest("the request body cannot be read in its Content-Encoding")
+        return failure(request, TooLarge(refused.text or "the request body is too large"))
+    # What is left of the body cannot be read either, and nothing after it on this connection.
+    request.content.feed_eof()
+    made = failure(request, InvalidRequest(_UNREADABLE))
+    made.force_close()
+    return made
+
+
+class Protocol(web.RequestHandler):
+    """aiohttp's protocol; what it cannot parse is answered in the error envelope and is one line of the log."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to a request that never reached the application. Raises ConnectionError when one is half sent."""
+        if status >= 500 or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        first = (message or "").strip().partition("\n")[0].rstrip(":")
+        encoded = isinstance(exc, ContentEncodingError)
+        error = InvalidRequest(_UNREADABLE if encoded else f"the request cannot be read: {first}")
+        log.info(error.reason, action="rest.unreadable", said=first)
+        made = web.Response(body=dumps(error_body(error)), status=status, headers={"Content-Type": JSON})
+        made.force_close()
+        return made
 
 
 class _Unexpected(BridgeError):
@@ -90,7 +117,8 @@ def wrong_method(request: web.Request, allowed: list[str]) -> web.Response:
     """OpenSearch's answer to a path that has other methods; OPTIONS asks for just these."""
     listed = [method for method in allowed if method not in ("HEAD", "OPTIONS")]
     if request.method == "OPTIONS":
-        return web.Response(headers={"Allow": ",".join(listed)})
+        named = {"Allow": ",".join(listed)} if listed else {}
+        return web.Response(body=b"", headers={"Content-Type": "text/plain; charset=UTF-8", **named})
     reason = (
         f"Incorrect HTTP method for uri [{request.path_qs}] and method [{request.method}],"
         f" allowed: [{', '.join(listed)}]"

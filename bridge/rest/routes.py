@@ -77,7 +77,7 @@ def routes() -> list[web.RouteDef]:
         *table,
         *_limits_and_figures(),
         web.post(PEER_PATH + "{model_id}", nodes.predict_here),
-        web.get(REPORT_PATH, stats.report_here),
+        web.get(REPORT_PATH, stats.report_here, allow_head=False),
     ]
 
 
@@ -148,6 +148,8 @@ async def identity_middleware(request: web.Request, handler: Handler) -> web.Str
     knows the caller; handlers find him under CALLER (None: an open cluster). The bridge's own doors are left out: nodes
     show each other a token, probes show nothing.
     """
+    if request.path.startswith(BASE):
+        parameters.check_generic(request)
     if not request.path.startswith("/_bridge/"):
         caller = await request.app[SERVICES].identities.of(request.headers)
         # The key is a text: the layer that names it does not know aiohttp, which recommends a kind of its own.
@@ -157,18 +159,25 @@ async def identity_middleware(request: web.Request, handler: Handler) -> web.Str
 
 
 async def nobody(request: web.Request) -> web.StreamResponse:
-    """A wrong method for one of our paths (405 with those it has), or a path that nobody has (400)."""
+    """A wrong method for one of our paths (405 with those it has), or a path that nobody has (400; to OPTIONS 200)."""
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         if resource.canonical.startswith(BASE) and resource.canonical != BASE + "/{rest}":
             _, methods = await resource.resolve(request)
             allowed |= methods
-    return wrong_method(request, sorted(allowed)) if allowed else no_handler(request)
+    known = bool(allowed) or request.method == "OPTIONS"
+    return wrong_method(request, sorted(allowed)) if known else no_handler(request)
 
 
 def _both(methods: str, paths: tuple[str, ...], handler: Handler) -> list[web.RouteDef]:
     checked = _checked(handler, _PARAMETERS.get(handler, ()))
-    return [web.route(method, f"{BASE}/{path}", checked) for path in paths for method in methods.split()]
+    # HEAD is no GET here: the cluster answers it with 405.
+    options = {"GET": {"allow_head": False}}
+    return [
+        web.route(method, f"{BASE}/{path}", checked, **options.get(method, {}))
+        for path in paths
+        for method in methods.split()
+    ]
 
 
 def _checked(handler: Handler, known: tuple[str, ...]) -> Handler:

@@ -100,6 +100,20 @@ def test_a_hugging_face_folder(served: BridgeProcess, minilm_hf_folder: Path) ->
     bridge(served.url, "model", "delete", made["model_id"], "--undeploy")
 
 
+def test_an_id_leads_nowhere_else(served: BridgeProcess) -> None:
+    url = served.url
+    action = {"action_type": "predict", "method": "POST", "url": "https://api.openai.com/x", "request_body": "{}"}
+    wanted = {"name": "c", "version": 1, "protocol": "http", "credential": {"k": "v"}, "actions": [action]}
+    status, made = Cluster(url).request("POST", "/_plugins/_ml/connectors/_create", wanted)
+    assert status == 200, made
+    connector = f"/_plugins/_ml/connectors/{made['connector_id']}"
+    bridge(url, "model", "delete", f"../connectors/{made['connector_id']}", wanted=1)
+    bridge(url, "model", "delete", f"x/../../connectors/{made['connector_id']}", wanted=1)
+    assert "Failed to find model" in bridge(url, "model", "deploy", "a b/c?d#e%2e", wanted=1)
+    assert Cluster(url).request("GET", connector)[0] == 200
+    assert Cluster(url).request("DELETE", connector)[0] == 200
+
+
 def test_what_goes_wrong_is_said_and_shown_in_the_exit_code(served: BridgeProcess, tmp_path: Path) -> None:
     url = served.url
     assert "Failed to find model" in bridge(url, "model", "deploy", "nope", wanted=1)

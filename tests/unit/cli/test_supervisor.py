@@ -87,3 +87,10 @@ def test_a_stop_while_a_child_is_waiting_to_come_back_is_heeded(tmp_path: Path) 
         os.kill(pids(one)[-1], signal.SIGKILL)
     parent.terminate()
     assert parent.wait(20) == 0
+
+
+def test_the_exit_code_tells_ctrl_c_from_a_stop(tmp_path: Path) -> None:
+    for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
+        parent, _ = start(tmp_path, f"child-{code}")
+        parent.send_signal(number)
+        assert parent.wait(20) == code

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bridge.domain.model import OWN_FIELDS
 from bridge.rest.errors import error_middleware
 from bridge.rest.search import search
 from bridge.rest.services import SERVICES
@@ -26,12 +27,13 @@ class Index:
         self.cluster = self
         self.asked: list[bytes] = []
         self.refuses: set[int] = set()
+        self.found: Any = {"hits": {"hits": []}}
 
     async def attempt(self, method: str, path: str, *, params: Any, body: bytes, idempotent: bool) -> Answer:
         self.asked.append(body)
         if len(self.asked) in self.refuses:
             return Answer(400, {"error": {"reason": f"refusal {len(self.asked)}"}, "status": 400}, {})
-        return Answer(200, {"hits": {"hits": []}}, {})
+        return Answer(200, self.found, {})
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ async def index() -> AsyncIterator[Index]:
     yield Index()
 
 
-async def ask(index: Index, body: str, **options: Any) -> tuple[int, Any]:
+async def ask(index: Index, body: str, query: str = "", **options: Any) -> tuple[int, Any]:
     async def handle(request: web.Request) -> web.Response:
         return await search(request, "models", **options)
 
@@ -55,7 +57,7 @@ async def ask(index: Index, body: str, **options: Any) -> tuple[int, Any]:
         headers = {"Content-Type": "application/json"}
         async with (
             aiohttp.ClientSession() as session,
-            session.post(f"http://127.0.0.1:{port}/", data=body.encode(), headers=headers) as answer,
+            session.post(f"http://127.0.0.1:{port}/{query}", data=body.encode(), headers=headers) as answer,
         ):
             return answer.status, await answer.json()
     finally:
@@ -99,3 +101,41 @@ async def test_what_looks_past_the_filter_is_refused_where_there_is_one(index: I
     assert (await ask(index, body, only=ONLY))[0] == 400
     assert index.asked == []
     assert (await ask(index, body))[0] == 200
+
+
+HIDDEN = {"hide": ("content", *OWN_FIELDS), "secret": ("connector.credential",)}
+
+
+@pytest.mark.parametrize("source", ["true", "[]", '["*"]', '"bridge_plan"', '{"excludes":"x"}', '{"includes":["b*"]}'])
+async def test_the_bridges_own_fields_are_never_asked_for(index: Index, source: str) -> None:
+    await ask(index, f'{{"_source": {source}}}', **HIDDEN)
+    assert loads(index.asked[0])["_source"]["excludes"][-2:] == ["connector.credential", "bridge_plan"]
+
+
+async def test_what_stands_elsewhere_in_an_answer_is_taken_out(index: Index) -> None:
+    document = {"name": "a", "bridge_plan": 3, "connector": {"name": "c", "credential": {"key": "secret"}}}
+    fields = {"name": ["a"], "bridge_plan": [3], "connector.credential.key": ["secret"], "connector.name": ["c"]}
+    hit = {"_id": "1", "_source": document, "fields": fields}
+    index.found = {"hits": {"hits": [hit]}, "aggregations": {"newest": {"hits": {"hits": [hit]}}}}
+    shown = {"_id": "1", "_source": {"name": "a", "connector": {"name": "c"}}}
+    shown["fields"] = {"name": ["a"], "connector.name": ["c"]}
+    _, told = await ask(index, "{}", **HIDDEN)
+    assert told == {"hits": {"hits": [shown]}, "aggregations": {"newest": {"hits": {"hits": [shown]}}}}
+    assert (await ask(index, "{}"))[1] == index.found
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("foo", "invalid Content-Type header [foo]"),
+        ("", "invalid Content-Type header []"),
+        ("application/json,foo", "invalid Content-Type header [application/json,foo]"),
+        ("text/plain", "Unknown value for source_content_type [text/plain]"),
+        ("application/json", None),
+        ("APPLICATION/JSON", None),
+        ("foo&source_content_type=application/json", None),
+    ],
+)
+async def test_the_type_of_a_source(index: Index, kind: str, reason: str | None) -> None:
+    status, told = await ask(index, "", f"?source={{}}&source_content_type={kind}")
+    assert (status, told.get("error", {}).get("reason")) == (200 if reason is None else 400, reason)

@@ -197,6 +197,28 @@ async def test_options_names_the_methods(bridge: ModelBridge) -> None:
         assert (answer.status, answer.headers["Allow"], await answer.read()) == (200, "DELETE,GET,PUT", b"")
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("models/m", "DELETE,GET,PUT"), ("models/_search", "GET,POST"), ("stats", "GET")]
+)
+async def test_head_is_no_get(bridge: ModelBridge, path: str, allowed: str) -> None:
+    async with bridge.session.head(f"{bridge.url}{ML}/{path}") as answer:
+        assert (answer.status, answer.headers["Allow"], await answer.read()) == (405, allowed, b"")
+
+
+async def test_options_of_what_is_not_there(bridge: ModelBridge) -> None:
+    async with bridge.session.options(f"{bridge.url}{ML}/nowhere/at/all?bogus") as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
+        assert "Allow" not in answer.headers
+        assert answer.headers["Content-Type"] == "text/plain; charset=UTF-8"
+
+
+@pytest.mark.parametrize("path", ["models/m?return_content=maybe", "models/m?pretty=maybe", "nowhere?human=maybe"])
+async def test_a_switch_that_is_none(bridge: ModelBridge, path: str) -> None:
+    status, body, _ = await raw(bridge, "GET", f"{ML}/{path}")
+    reason = "Failed to parse value [maybe] as only [true] or [false] are allowed."
+    assert (status, body["error"]["reason"]) == (400, reason)
+
+
 async def test_a_body_that_is_not_in_its_encoding_is_the_clients_mistake(bridge: ModelBridge) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     async with bridge.session.post(f"{bridge.url}{ML}/models/_search", data=b"{}", headers=headers) as answer:

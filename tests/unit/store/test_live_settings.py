@@ -138,6 +138,57 @@ def test_a_number_that_is_none_says_why() -> None:
     assert _failure("trusted_url_regex", "[")[1].startswith("Failed to parse value [[] for setting")
 
 
+SIZE = "disk_free_space_threshold"
+RATIO = "model_auto_redeploy_success_ratio"
+FRACTION = (
+    "Failed to parse bytes value [%s]. Fractional bytes values have been deprecated since Legacy 6.2. Use "
+    f"non-fractional bytes values instead: found for setting [{SIZE}]"
+)
+NUMBER = 'For input string: "%s"'
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "causes"),
+    [
+        ("1.5gb", FRACTION % "1.5gb", ["parse_exception", NUMBER % "1.5"]),
+        (" 1.0 KB", FRACTION % " 1.0 KB", ["parse_exception", NUMBER % "1.0"]),
+        ("1e2k", FRACTION % "1e2k", ["parse_exception", NUMBER % "1e2"]),
+        ("1_0kb", "failed to parse [1_0kb]", ["parse_exception", NUMBER % "1_0"]),
+        ("1.5b", f"Failed to parse value [1.5b] for setting [{SIZE}]", [NUMBER % "1.5"]),
+        ("-5b", "Values less than -1 bytes are not supported: -5b", []),
+        (
+            "99999999pb",
+            f"failed to parse setting [{SIZE}] with value [99999999pb] as a size in bytes",
+            ["parse_exception", f"Values greater than {2**63 - 1} bytes are not supported: 99999999pb"],
+        ),
+    ],
+)
+def test_sizes_are_whole_numbers_of_their_unit(value: str, reason: str, causes: list[str]) -> None:
+    kind, told, cause = _failure(SIZE, value)
+    assert (kind, told) == (ILLEGAL, reason)
+    for wanted in causes:
+        assert wanted in (cause["type"], cause["reason"])
+        cause = cause.get("caused_by")
+    assert cause is None
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "-1b", "+1gb", "1 GB ", "7k", f"{2**63 - 1}b"])
+def test_sizes_that_are_some(value: str) -> None:
+    check("transient", ML + SIZE, value)
+
+
+@pytest.mark.parametrize("value", [" 0.5 ", "0.5f", ".5", "1.00000001", "-1e-50", "-0.0", "1e-400"])
+def test_a_ratio_is_read_with_the_precision_of_a_float(value: str) -> None:
+    check("transient", ML + RATIO, value)
+
+
+def test_infinity_is_beyond_a_limit_and_nan_is_no_number() -> None:
+    assert _failure(RATIO, "Infinity")[1] == f"Failed to parse value [Infinity] for setting [{RATIO}] must be <= 1.0"
+    assert _failure(RATIO, "-Infinity")[1].endswith("must be >= 0.0")
+    for value in ("NaN", "-NaN", "nan", "inf"):
+        assert _failure(RATIO, value)[2]["reason"] == NUMBER % value
+
+
 def test_every_default_fits_its_own_rule() -> None:
     live = LiveSettings(documents())
     for key, value in live.defaults().items():
