@@ -22,7 +22,8 @@ OUR_EXT = ("ml_inference", "rerank", "generative_qa_parameters")
 """Sections of `ext` that no plain cluster knows."""
 _HELD_BACK = ("pit", "slice", "ext")
 """Not allowed in, or not known to, the search that normalises; their normal form is the form they have."""
-_ASIDE = ("search_pipeline", "verbose_pipeline")
+ASIDE = ("search_pipeline", "verbose_pipeline")
+"""What a source says of the pipeline itself: set by the bridge in what it sends."""
 _PROBE: Processor = ("oversample", {"sample_factor": 1})
 _WRAPPED = "bridge:wrapped"
 _CLAUSE = "bridge:clause:"
@@ -52,7 +53,7 @@ class Question:
         hidden = dict(self._source)
         for kind in (NEURAL, TEMPLATE):
             hidden = QueryTree(partial(self._hide, kind), kind).body(hidden)
-        found = {key: value for key, value in hidden.items() if key not in (*_HELD_BACK, *_ASIDE)}
+        found = {key: value for key, value in hidden.items() if key not in (*_HELD_BACK, *ASIDE)}
         ext = sendable_ext(self._source.get("ext"))
         if ext is not None:
             found["ext"] = ext
@@ -90,7 +91,7 @@ class Question:
         return {"match_none": {"_name": f"{_CLAUSE}{len(self._clauses) - 1}"}}
 
     def _shown(self, source: Mapping[str, Any]) -> Json:
-        shown = {key: self._visible(value) for key, value in source.items() if key not in _ASIDE}
+        shown = {key: self._visible(value) for key, value in source.items() if key not in ASIDE}
         shown.update({key: self._source[key] for key in _HELD_BACK if key in self._source})
         if isinstance(shown.get("slice"), Mapping):
             shown["slice"] = {**_SLICE, **shown["slice"]}

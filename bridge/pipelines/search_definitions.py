@@ -81,6 +81,13 @@ class SearchPipeline:
             request = [processor for processor in request if processor[0] != OVERSAMPLE]
         return self._native(request, self.split.response)
 
+    def frame(self) -> dict[str, Any] | None:
+        """What stands around the processors, their lists empty: the part of an inline definition that no search would
+        take to the cluster, which has to judge it. None where there are lists of processors and nothing else."""
+        chains = (REQUEST_KEY, RESPONSE_KEY, PHASE_KEY)
+        found = {key: [] if key in chains and isinstance(one, list) else one for key, one in self.definition.items()}
+        return found if any(key not in chains or one != [] for key, one in found.items()) else None
+
     def _before(self) -> list[Processor]:
         return [processor for processor in self.split.rewriting if processor[0] not in REQUEST]
 

@@ -10,13 +10,16 @@ from typing import Any, Protocol
 
 from bridge.domain.caller import Caller
 from bridge.errors import BridgeError
-from bridge.pipelines.normal import Normal, composed
+from bridge.pipelines.normal import ASIDE, Normal, composed
 from bridge.pipelines.search_definitions import RequestStep, SearchPipeline, SearchStep
 from bridge.pipelines.search_split import OVERSAMPLE, size_key, with_size
 from bridge.pipelines.split import Processor, elements_of
+from bridge.processors.inference_config import KIND as ML_INFERENCE
 from bridge.processors.search import Json, RequestProcessor, SearchContext
 
 _DEFAULT_SIZE = 10
+_SWALLOWING = frozenset((ML_INFERENCE,))
+"""Processors that handle `ignore_failure` themselves in the reference: to verbose mode such a failure is a success."""
 
 
 class Normaliser(Protocol):
@@ -41,7 +44,8 @@ class Normaliser(Protocol):
 @dataclass
 class SearchRun:
     """One search on its way. `body` is the client's until `rewrite` has run; then no parameter of the request that
-    belongs to the source may be sent any more (`folded`). `verbose` collects `processor_results`."""
+    belongs to the source may be sent any more (`folded`). `verbose` collects `processor_results`. `aside` is what the
+    source says of the pipeline itself: processors see it, it is never sent."""
 
     pipeline: SearchPipeline
     body: Json
@@ -72,10 +76,7 @@ class SearchRun:
             if natives or normal is None:
                 normal = await self._natives(natives)
                 natives = []
-            changed = await self._rewritten(step, processor, normal)
-            if changed != normal:
-                self.body = composed(self.body, normal, changed)
-                normal = None
+            normal = await self._rewritten(step, processor, normal)
         if natives:
             await self._natives(natives)
         self.spent += time.monotonic() - started
@@ -88,25 +89,39 @@ class SearchRun:
             if step.kind == OVERSAMPLE and entry.get("status") != "fail":
                 size = (entry.get("input_data") or {}).get("size", _DEFAULT_SIZE)
                 self.context.attributes[size_key(dict(step.config))] = size
-        if self.verbose is not None:
-            self.verbose.extend(self._shown(entry) for entry in found.entries)
+        for entry in found.entries:
+            data = {key: entry.get(key) for key in ("input_data", "output_data")}
+            shown = {key: self._with_aside(one) if isinstance(one, Mapping) else one for key, one in data.items()}
+            self._show({**entry, **shown})
         from_url = () if self.folded else tuple(self.normaliser.url_keys)
         self.body = composed(self.body, found.before, found.after, from_url)
         self.folded = True
         return found.after
 
-    async def _rewritten(self, step: RequestStep, processor: RequestProcessor, normal: Json) -> Json:
+    async def _rewritten(self, step: RequestStep, processor: RequestProcessor, normal: Json) -> Json | None:
+        """Take the body, whose normal form is `normal`, through one of ours; its normal form afterwards, None where it
+        has to be asked for. Raises what the search is to fail with."""
         started = time.monotonic()
         try:
             source = await processor.rewrite({**normal, **self.aside}, self.context)
+            changed = {key: value for key, value in source.items() if key not in ASIDE}
+            body = self.body if changed == normal else composed(self.body, normal, changed)
+            after = normal if body is self.body else await self._checked(step, body)
         except BridgeError as error:
-            self._note(step, started, normal, None, error)
-            if not step.ignore_failure and self.verbose is None:
-                raise
+            self._failed(step, started, normal, error)
             return normal
-        changed = {key: value for key, value in source.items() if key not in ("search_pipeline", "verbose_pipeline")}
-        self._note(step, started, normal, changed, None)
-        return changed
+        before = self._with_aside(normal)
+        self.body = body
+        self.aside = {key: source[key] for key in ASIDE if key in source}
+        self._note(step, started, before, self._with_aside(changed if after is None else after))
+        return after
+
+    async def _checked(self, step: RequestStep, body: Json) -> Json | None:
+        """The normal form of a rewritten body, so that one which the cluster can't read is the processor's own failure;
+        None where such a failure ends the search anyway. Raises ClusterError, ClusterUnavailable."""
+        if not step.ignore_failure and self.verbose is None:
+            return None
+        return (await self.normaliser.normal(body, ())).after
 
     def upstream_pipeline(self) -> Any:
         """The inline pipeline to send with the search, or `_none`."""
@@ -126,16 +141,27 @@ class SearchRun:
         for step in self.pipeline.results:
             started = time.monotonic()
             hits = _hits(response)
-            self.context.ignore_failure = step.ignore_failure and self.verbose is None
+            self.context.ignore_failure = step.ignore_failure
             try:
                 response = await step.processor.process(response, self.context)
             except BridgeError as error:
-                self._note(step, started, hits, None, error)
-                if not step.ignore_failure and self.verbose is None:
-                    raise
+                self._failed(step, started, hits, error)
                 continue
-            self._note(step, started, hits, _hits(response), None)
+            self._note(step, started, hits, _hits(response))
         return response
+
+    def collect(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add the `processor_results` of the search that was sent: with the `ext` that was kept back, and with what the
+        client's source says of the pipeline."""
+        ext = {"ext": self.body["ext"]} if "ext" in self.body else {}
+        for entry in entries:
+            found = dict(entry)
+            for key in ("input_data", "output_data"):
+                source = found.get(key)
+                if isinstance(source, Mapping):
+                    kept = {name: value for name, value in source.items() if name not in ASIDE}
+                    found[key] = self._with_aside({**kept, **ext})
+            self._show(found)
 
     async def _request(self) -> Mapping[str, Any]:
         """The source after all request processors, those that run with the search included."""
@@ -147,9 +173,19 @@ class SearchRun:
                 self._final = {**found.after, **self.aside}
             return self._final
 
-    def _note(self, step: SearchStep, started: float, before: Any, after: Any, error: BridgeError | None) -> None:
-        if self.verbose is None:
-            return
+    def _failed(self, step: SearchStep, started: float, before: Any, error: BridgeError) -> None:
+        """Pass over a failure. Raises it where it is to end the search."""
+        if not step.ignore_failure and self.verbose is None:
+            raise error
+        before = self._with_aside(before) if isinstance(before, Mapping) else before
+        if step.ignore_failure and step.kind in _SWALLOWING:
+            self._note(step, started, before, before)
+        else:
+            self._note(step, started, before, None, error)
+
+    def _note(
+        self, step: SearchStep, started: float, before: Any, after: Any, error: BridgeError | None = None
+    ) -> None:
         entry: Json = {"processor_name": step.kind}
         if step.tag is not None:
             entry["tag"] = step.tag
@@ -157,15 +193,15 @@ class SearchRun:
         entry["status"] = "success" if error is None else "fail"
         if error is not None:
             entry["error"] = error.reason
-        self.verbose.append(self._shown({**entry, "input_data": before, "output_data": after}))
+        self._show({**entry, "input_data": before, "output_data": after})
 
-    def _shown(self, entry: Mapping[str, Any]) -> Json:
-        """An entry whose sources hold what the cluster shows beside them in this mode."""
-        found = dict(entry)
-        for key in ("input_data", "output_data"):
-            if isinstance(found.get(key), Mapping):
-                found[key] = {**found[key], **self.aside}
-        return found
+    def _show(self, entry: Mapping[str, Any]) -> None:
+        if self.verbose is not None:
+            self.verbose.append(entry)
+
+    def _with_aside(self, source: Mapping[str, Any]) -> Json:
+        """A source with what the client's says of the pipeline, as the cluster shows it in verbose mode."""
+        return {**source, **self.aside}
 
 
 def _hits(response: Mapping[str, Any]) -> Any:

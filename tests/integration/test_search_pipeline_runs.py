@@ -133,6 +133,38 @@ async def test_failures_stop_the_search_unless_they_are_ignored(searching: Searc
     assert (ids(answer), marks(answer)) == (["0", "2", "3"], [0, 1, 2])
 
 
+async def test_a_source_that_the_cluster_can_not_read_is_its_writers_failure(searching: SearchLane) -> None:
+    await searching.fill(searching.name)
+    for keys in ({"query": {"nope": {}}}, {"query": {"match": {"t": {"query": {}}}}}, {"size": "many"}):
+        wrong = {"keys": keys, "ignore_failure": True}
+        answer = await run(searching, ALL, request=[{"only": wrong}, {"only": {"filter": RED}}])
+        assert ids(answer) == ["0", "2", "3"]
+        assert ids(await run(searching, ALL, request=[{"only": wrong}])) == ["0", "1", "2", "3"]
+        answer = await run(searching, ALL, request=[{"only": {"keys": keys}}], more="?verbose_pipeline=true")
+        shown = answer["processor_results"]
+        assert (ids(answer), [one["status"] for one in shown]) == (["0", "1", "2", "3"], ["fail"])
+
+
+async def test_verbose_shows_the_source_as_the_client_knows_it(searching: SearchLane) -> None:
+    await searching.fill(searching.name)
+    ext = {"ml_inference": {"k": "v"}}
+    whole = {"only": {"source": {"query": {"term": {"color": "red"}}, "size": 1}}}
+    native = {"filter_query": {"query": RED}}
+    await searching.define(searching.name, [{"only": {}}, native])
+    body = {**ALL, "ext": ext}
+    more = f"?verbose_pipeline=true&search_pipeline={searching.name}"
+    answer = await searching.ok("POST", f"/{searching.name}/_search{more}", body)
+    for one in answer["processor_results"]:
+        for source in (one["input_data"], one["output_data"]):
+            assert (source["ext"], source["verbose_pipeline"], "search_pipeline" in source) == (ext, True, False)
+    answer = await run(searching, body, request=[whole, native], more="?verbose_pipeline=true")
+    first, second = answer["processor_results"]
+    red = {"term": {"color": {"value": "red", "boost": 1.0}}}
+    assert (first["input_data"]["ext"], first["input_data"]["search_pipeline"]) == (ext, {})
+    assert first["output_data"] == second["input_data"] == {"size": 1, "query": red}
+    assert sorted(second["output_data"]) == ["query", "size"]
+
+
 async def test_verbose_shows_every_processor_in_order_and_ignores_failures(searching: SearchLane) -> None:
     await searching.fill(searching.name)
     request = [
@@ -236,7 +268,9 @@ async def test_time_counts_until_the_search_is_done_and_no_longer(searching: Sea
 async def test_a_search_gives_its_processors_the_time_it_has(searching: SearchLane) -> None:
     await searching.fill(searching.name)
     chain = [{"only": {}}]
-    for body, more, least, most in ((ALL, "", None, None), ({**ALL, "timeout": "20s"}, "?timeout=30s", 10, 20)):
+    # A `timeout` is for the query phase alone.
+    timeouts = ({**ALL, "timeout": "20s"}, "?timeout=30s", None, None)
+    for body, more, least, most in (timeouts, (ALL, "?cancel_after_time_interval=20s", 10, 20)):
         DEADLINES.clear()
         await run(searching, body, request=chain, more=more)
         left = None if DEADLINES[0] is None else DEADLINES[0] - asyncio.get_running_loop().time()

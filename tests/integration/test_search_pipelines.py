@@ -88,6 +88,56 @@ async def test_wrong_definitions_are_refused_and_nothing_is_kept(
     assert await searching.call("GET", path, direct=True) == (404, {})
 
 
+async def test_the_cluster_has_nothing_of_a_pipeline_before_the_bridge_knows_it(
+    searching: SearchLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, known = searching.name, searching.services.pipelines
+    put, seen = known.put, []
+
+    async def looked(pipeline: Any) -> None:
+        seen.append(await searching.call("GET", f"/_search/pipeline/{name}", direct=True))
+        await put(pipeline)
+
+    monkeypatch.setattr(known, "put", looked)
+    native = {"request_processors": [{"filter_query": {"query": RED}}]}
+    chain = {"response_processors": [{"mark": {}}, {"truncate_hits": {"target_size": 1}}]}
+    for before in (None, native):
+        if before is not None:
+            await searching.ok("PUT", f"/_search/pipeline/{name}", before)
+        await searching.ok("PUT", f"/_search/pipeline/{name}", chain)
+        rest = await searching.ok("GET", f"/_search/pipeline/{name}", direct=True)
+        assert rest == {name: {"response_processors": []}}
+        await searching.ok("DELETE", f"/_search/pipeline/{name}")
+    assert seen == [(404, {}), (200, {name: native})]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("zork", 1, "pipeline [_ad_hoc_pipeline] doesn't support one or more provided configuration parameters [zork]"),
+        ("description", 3, "[description] property isn't a string, but of type [java.lang.Integer]"),
+        ("version", "x", "[version] property cannot be converted to an int [x]"),
+        ("request_processors", "x", "[request_processors] property isn't a list, but of type [java.lang.String]"),
+        ("phase_results_processors", {},
+         "[phase_results_processors] property isn't a list, but of type [java.util.LinkedHashMap]"),
+    ],
+)  # fmt: skip
+async def test_inline_pipelines_are_judged_by_the_cluster(
+    searching: SearchLane, key: str, value: Any, reason: str
+) -> None:
+    await searching.fill(searching.name)
+    for ours in ({"response_processors": [{"mark": {}}]}, {"request_processors": [{"only": {}}]}):
+        if key in ours:
+            continue
+        body = {**ALL, "search_pipeline": {**ours, key: value}}
+        status, answer = await searching.call("POST", f"/{searching.name}/_search", body)
+        assert (status, answer["error"]["type"], answer["error"]["reason"]) == (400, "parse_exception", reason)
+    assert SEEN == []
+    named = {"description": "d", "version": 3, "request_processors": None, "response_processors": [{"mark": {}}]}
+    answer = await searching.ok("POST", f"/{searching.name}/_search", {**ALL, "search_pipeline": named})
+    assert marks(answer) == [0, 1, 2, 3]
+
+
 async def test_a_pipeline_is_chosen_as_the_server_chooses(searching: SearchLane) -> None:
     name = searching.name
     await searching.define(name, response=[{"mark": {}}])

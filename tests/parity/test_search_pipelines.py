@@ -26,6 +26,14 @@ ASKED = {
 WRONG = {
     "ml_inference": {"model_id": "<echo>", "input_map": [{"input": "query.nope"}], "output_map": [{"query.nope": "x"}]}
 }
+UNREADABLE = (
+    {"ml_inference": {**ASKED["ml_inference"], "output_map": [{"query.match.title.query": "echo"}]}},
+    {"ml_inference": {**ASKED["ml_inference"], "output_map": [{"query": "echo"}]}},
+    {"ml_inference": {**ASKED["ml_inference"], "query_template": '{"query":{"nope":{}}}'}},
+    {"ml_inference": {**ASKED["ml_inference"], "query_template": '{"query":'}},
+)
+"""Request processors that write what is no search."""
+VERBOSE = "?verbose_pipeline=true"
 FRUIT = {"filter_query": {"query": {"term": {"tag": "fruit"}}}}
 MATCH = {"query": {"match": {"title": "red pear car"}}, "sort": ["num"]}
 CUT_TO_ONE = {"truncate_hits": {"target_size": 1}}
@@ -271,4 +279,65 @@ async def test_verbose(both: tuple[Side, Side]) -> None:
         search("a failure", inline([failing, ASKED], [MARKED], verbose_pipeline=True),
                skip=("duration_millis", "error")),
     ]  # fmt: skip
+    await play(steps, *both)
+
+
+async def test_failures_that_are_ignored(both: tuple[Side, Side]) -> None:
+    """Of the processor itself, and of the cluster that can't read what it wrote."""
+    steps = []
+    for name, processor in (("no path", WRONG), *((f"wrong {number}", one) for number, one in enumerate(UNREADABLE))):
+        for more, rest in (("", ()), (" before a native", (FRUIT,)), (" before ours", (ASKED,))):
+            steps += [
+                search(f"{name}{more}", inline([processor, *rest]), skip=("type", "reason")),
+                search(f"{name}{more}, ignored", inline([ignored(processor), *rest])),
+                search(f"{name}{more}, verbose", inline([processor, *rest]), VERBOSE,
+                       skip=("duration_millis", "error")),
+                search(f"{name}{more}, ignored, verbose", inline([ignored(processor), *rest]), VERBOSE,
+                       skip=("duration_millis",)),
+            ]  # fmt: skip
+    # In verbose mode the reference may answer this one twice.
+    lacking = {"ml_inference": {**MARKED["ml_inference"], "output_map": [{"label": "nope"}]}}
+    unknown = {"ml_inference": {**MARKED["ml_inference"], "model_id": "nope"}}
+    skipped = (*EMPTY_PROFILE, "duration_millis", "error")
+    steps += [
+        search("answer ignored", inline((), [ignored(lacking), CUT_TO_ONE]), skip=skipped),
+        search("model ignored", inline((), [ignored(unknown), CUT_TO_ONE]), skip=skipped),
+        search("model ignored, verbose", inline((), [ignored(unknown), CUT_TO_ONE]), VERBOSE, skip=skipped),
+        search("model, verbose", inline((), [unknown, CUT_TO_ONE]), VERBOSE, skip=skipped),
+    ]  # fmt: skip
+    await play(steps, *both)
+
+
+async def test_sources_in_verbose_mode(both: tuple[Side, Side]) -> None:
+    """With the `ext` and the pipeline of the client, until a query template takes their place."""
+    ext = {"ext": {"ml_inference": {"k": "v"}}}
+    templated = {"ml_inference": {**ASKED["ml_inference"], "output_map": [{"t": "echo.input"}],
+                                  "query_template": '{"query":{"match":{"title":"${t}"}},"size":2}'}}  # fmt: skip
+    steps = []
+    for number, first in enumerate((ASKED, templated)):
+        name = f"<unique>-{number}"
+        steps.append(put(f"put {number}", {"request_processors": [first, FRUIT]}, name))
+        for more in ({}, ext):
+            steps += [
+                search("alone", inline([first], **more), VERBOSE, skip=("duration_millis",)),
+                search("twice", inline([first, ASKED], **more), VERBOSE, skip=("duration_millis",)),
+                search("native behind", inline([first, FRUIT], **more), VERBOSE, skip=("duration_millis",)),
+                search("native before", inline([{"oversample": {"sample_factor": 1}}, first], **more), VERBOSE,
+                       skip=("duration_millis",)),
+                search("by url", {**MATCH, **more}, f"{VERBOSE}&search_pipeline={name}", skip=("duration_millis",)),
+                search("by name", {**MATCH, **more, "search_pipeline": name}, VERBOSE, skip=("duration_millis",)),
+            ]  # fmt: skip
+    await play(steps, *both)
+
+
+async def test_inline_definitions(both: tuple[Side, Side]) -> None:
+    steps = []
+    for ours in ({"response_processors": [MARKED]}, {"request_processors": [ASKED]}, {"request_processors": [WRONG]}):
+        for key, value in (
+            ("zork", 1), ("description", 3), ("description", None), ("version", "x"), ("version", "7"),
+            ("version", 1.5), ("request_processors", "x"), ("request_processors", None), ("response_processors", {}),
+            ("response_processors", None), ("phase_results_processors", {}), ("phase_results_processors", []),
+        ):  # fmt: skip
+            if key not in ours:
+                steps.append(search(f"{key} {value}", {**MATCH, "search_pipeline": {**ours, key: value}}))
     await play(steps, *both)

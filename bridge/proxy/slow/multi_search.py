@@ -12,12 +12,12 @@ from aiohttp import web
 
 from bridge.domain.caller import CALLER
 from bridge.errors import BridgeError, Unparsable, error_body, status_of
-from bridge.proxy.slow.presentation import decoded, presented, unshaped
-from bridge.proxy.slow.search import parsed_source, with_total, without_total
+from bridge.proxy.slow.presentation import decoded, encoded, presented, unshaped
+from bridge.proxy.slow.search import Source, parsed_source, source_of, with_total, without_total
 from bridge.proxy.slow.search_parameters import Parameters
 from bridge.proxy.slow.searching import Prepared, Search, Searching, finished
 from bridge.proxy.slow.services import SlowServices
-from bridge.proxy.slow.upstream import read_body, reply_answer, sent_headers
+from bridge.proxy.slow.upstream import reply_answer, sent_headers
 from bridge.wire import dumps_exact, loads
 
 _NDJSON = "application/x-ndjson"
@@ -43,14 +43,20 @@ class MultiSearch:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """`/_msearch` and `/{index}/_msearch`."""
-        body = await read_body(request, self._services.max_body)
-        pairs = pairs_of(body) if self.worth_a_look(body) else None
-        if pairs is None or "search_pipeline" in request.query:
-            return await self._services.upstream.pass_on(request, body=body)
+        source = await source_of(request, self._services.max_body)
+        pairs = self.pairs(request, source)
+        if pairs is None:
+            return await self._services.upstream.pass_on(request, body=source.sent)
         outcomes = await bounded(partial(self.item, request), pairs)
         if all(outcome is None for outcome in outcomes):
-            return await self._services.upstream.pass_on(request, body=body)
+            return await self._services.upstream.pass_on(request, body=source.sent)
         return await self.played(request, pairs, outcomes, unshaped(request.raw_path))
+
+    def pairs(self, request: web.Request, source: Source) -> list[Pair] | None:
+        """The items of a request that may concern us; None where it goes on as it came."""
+        if not source.in_json or "search_pipeline" in request.query or not self.worth_a_look(source.raw):
+            return None
+        return pairs_of(source.raw)
 
     def worth_a_look(self, body: bytes) -> bool:
         """Whether an item may concern us."""
@@ -81,22 +87,26 @@ class MultiSearch:
     async def played(
         self, request: web.Request, pairs: Sequence[Pair], outcomes: Sequence[Outcome], target: str
     ) -> web.StreamResponse:
-        """Send what can be sent, and put the answer together."""
+        """Send what can be sent, and put the answer together. Raises InvalidRequest for a parameter that is none."""
+        parameters = Parameters.of(request.raw_path)
+        parameters.check()
         lines = []
         for (head, source), outcome in zip(pairs, outcomes, strict=True):
             if not isinstance(outcome, BridgeError):
                 lines.append(head + b"\n" + (source if outcome is None else dumps_exact(outcome.body)) + b"\n")
         answer: dict[str, Any] = {"took": 0, "responses": []}
         headers: Mapping[str, str] = {}
+        length = 0
         if lines:
             sent = sent_headers(request.headers, replaced=True, content_type=_NDJSON)
             sent.popall("Accept", None)
-            reply = await self._services.upstream.exchange("POST", target, sent, b"".join(lines))
+            bodiless = Parameters.of(target).bodiless()
+            reply = await self._services.upstream.exchange("POST", bodiless, sent, b"".join(lines))
             if reply.status != 200:
-                return reply_answer(reply)
-            answer, headers = await decoded(reply), reply.headers
-        answer["responses"] = await _joined(answer["responses"], outcomes, Parameters.of(request.raw_path))
-        return presented(answer, request, headers)
+                return await encoded(reply_answer(reply), request)
+            answer, headers, length = await decoded(reply), reply.headers, len(reply.body)
+        answer["responses"] = await _joined(answer["responses"], outcomes, parameters)
+        return await presented(answer, request, headers, length=length)
 
 
 async def _joined(responses: Sequence[Any], outcomes: Sequence[Outcome], parameters: Parameters) -> list[Any]:
@@ -130,9 +140,12 @@ async def bounded(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list
 
 
 def pairs_of(body: bytes) -> list[Pair] | None:
-    """Header and body lines; None for what the cluster is to judge."""
-    lines = body.split(b"\n")
-    if lines and not lines[-1].strip():
+    """Header and body lines, as the cluster takes them apart: an empty first line and a last header without a body
+    count for nothing. None for what the cluster is to judge, as a last line without its end."""
+    if not body.endswith(b"\n"):
+        return None
+    lines = body.removeprefix(b"\n").split(b"\n")[:-1]
+    if len(lines) % 2 and _head(lines[-1]) is not None:
         lines.pop()
     if not lines or len(lines) % 2:
         return None

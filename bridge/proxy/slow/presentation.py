@@ -1,9 +1,11 @@
-"""Parameters that shape an answer after it is complete: applied here where the bridge changed the answer."""
+"""What shapes an answer after it is complete, parameters and content coding: applied here where the bridge changed the
+answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,6 +22,10 @@ _SHAPING = ("filter_path", "pretty", "human", "error_trace")
 _GONE = object()
 _LONG = 262_144
 _YAML = ("yaml", "yml")
+_WINDOWS = {"gzip": 31, "deflate": 15}
+"""zlib's window bits for each content coding: the second with zlib's own header, as the cluster writes it."""
+_LEVEL = 3
+_LONG_TO_CODE = 32_768
 
 
 def unshaped(target: str) -> str:
@@ -41,30 +47,64 @@ def shaped(answer: Any, target: str) -> bytes:
     return dumps_exact(answer)
 
 
-def presented(answer: Any, request: web.Request, headers: Mapping[str, str]) -> web.Response:
-    """An answer as the request's parameters ask for it; `headers` are the cluster's. Raises NotAcceptable for binary
-    formats."""
+async def presented(answer: Any, request: web.Request, headers: Mapping[str, str], *, length: int = 0) -> web.Response:
+    """An answer as the request's parameters and headers ask for it; `headers` are the cluster's, and `length` is that
+    of its own answer: a long one is written while other requests go on. Raises NotAcceptable for binary formats."""
     wanted = request.query.get("format", "").lower() or _accepted(request.headers.get("Accept", ""))
-    body = shaped(answer, request.raw_path)
     if wanted in ("cbor", "smile"):
         raise NotAcceptable(f"format [{wanted}] is not served for a search through a pipeline of this bridge")
+    target = request.raw_path
+    body = await asyncio.to_thread(shaped, answer, target) if length > _LONG else shaped(answer, target)
     if wanted not in _YAML:
-        return json_answer(200, body, headers)
+        return await encoded(json_answer(200, body, headers), request)
     kept = {name: value for name, value in headers.items() if name.lower() != "content-type"}
     # Whatever is JSON is YAML.
-    return web.Response(status=200, body=b"---\n" + body, headers={**kept, "Content-Type": "application/yaml"})
+    kept["Content-Type"] = "application/yaml"
+    return await encoded(web.Response(status=200, body=b"---\n" + body, headers=kept), request)
+
+
+async def encoded(response: web.Response, request: web.Request) -> web.Response:
+    """The answer in the content coding that the client accepts, as the cluster sends it by default: every body that is
+    not empty, at level 3. A long one is coded while other requests go on."""
+    coding = coding_of(request.headers.getall("Accept-Encoding", ()))
+    body = response.body
+    if coding is None or not isinstance(body, bytes) or not body:
+        return response
+    long = len(body) > _LONG_TO_CODE
+    response.body = await asyncio.to_thread(_coded, body, coding) if long else _coded(body, coding)
+    response.headers["Content-Encoding"] = coding
+    return response
+
+
+def coding_of(accepted: Iterable[str]) -> str | None:
+    """The coding for the values of `Accept-Encoding`, chosen as the cluster's HTTP server does (live): names in small
+    letters, also as parts of others (`x-gzip`), a quality of 0 refuses, gzip before deflate. None: as it is."""
+    quality = dict.fromkeys(_WINDOWS, 0.0)
+    for part in ",".join(accepted).split(","):
+        _, said, weight = part.partition("=")
+        for name in _WINDOWS:
+            if name in part:
+                quality[name] = max(quality[name], _number(weight) if said else 1.0)
+                break
+    best = max(quality, key=lambda name: quality[name])
+    return best if quality[best] > 0 else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _coded(body: bytes, coding: str) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[coding])
+    return packer.compress(body) + packer.flush()
 
 
 async def decoded(reply: Reply) -> Any:
     """The JSON of an answer; a long one is read while other requests go on. Raises Unparsable."""
     return await asyncio.to_thread(reply.json) if len(reply.body) > _LONG else reply.json()
-
-
-async def presented_apart(answer: Any, request: web.Request, reply: Reply) -> web.Response:
-    """`presented` for an answer made of `reply`, while other requests go on where it is long."""
-    if len(reply.body) > _LONG:
-        return await asyncio.to_thread(presented, answer, request, reply.headers)
-    return presented(answer, request, reply.headers)
 
 
 def _accepted(accept: str) -> str:

@@ -12,12 +12,14 @@ from bridge.proxy.slow.lookups import Lookups, Unauthenticated
 NONE = "_none"
 _CAPACITY = 10_000
 _SETTING = "index.search.default_pipeline"
+_CLOSED = "index.verified_before_close"
 # As a search resolves names: open indices only.
 _ASKED = {"flat_settings": "true", "expand_wildcards": "open"}
 
 
 class SearchDefaults:
-    """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge."""
+    """Answers are remembered for `stale_seconds`, and forgotten when settings change through this bridge. Only what
+    the cluster said of indices that are there is remembered: the next write may make one of them."""
 
     def __init__(self, lookups: Lookups, *, stale_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lookups = lookups
@@ -50,22 +52,26 @@ class SearchDefaults:
             return known[1]
         generation = self._generation
         try:
-            found = await self._ask(names, resolving, headers)
+            known_there, found = await self._ask(names, resolving, headers)
         except Unauthenticated:
             return None
-        if generation == self._generation:
+        if known_there and generation == self._generation:
             if len(self._known) >= _CAPACITY:
                 self._known.clear()
             self._known[key] = (self._clock() + self._seconds, found)
         return found
 
-    async def _ask(self, names: Iterable[str], resolving: Mapping[str, str], headers: Mapping[str, str]) -> str | None:
-        path = f"/{quote(','.join(names), safe=',*')}/_settings/{_SETTING}"
+    async def _ask(
+        self, names: Iterable[str], resolving: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[bool, str | None]:
+        """Whether the cluster knows all that is named, and the pipeline. A search does not reach closed indices."""
+        path = f"/{quote(','.join(names), safe=',*')}/_settings/{_SETTING},{_CLOSED}"
         status, body = await self._lookups.get("GET", path, {**_ASKED, **resolving}, headers)
         if status != 200 or not isinstance(body, Mapping):
             # The cluster refuses the names themselves, and will refuse the search.
-            return None
-        return agreed(index.get("settings", {}).get(_SETTING) for index in body.values())
+            return False, None
+        settings = [index.get("settings", {}) for index in body.values()]
+        return True, agreed(one.get(_SETTING) for one in settings if one.get(_CLOSED) != "true")
 
 
 def agreed(settings: Iterable[Any]) -> str | None:

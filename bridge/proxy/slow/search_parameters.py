@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from yarl import URL
 
+from bridge.errors import InvalidRequest
 from bridge.processors.search import Json
 
 _SOURCE_KEYS = {
@@ -32,6 +34,8 @@ _SOURCE_KEYS = {
     "suggest_text": "suggest",
     "suggest_size": "suggest",
     "suggest_mode": "suggest",
+    "rest_total_hits_as_int": "track_total_hits",
+    "include_named_queries_score": "include_named_queries_score",
 }
 """Parameters of a search that become part of its source, and the key they become."""
 _QUERY = {
@@ -44,8 +48,12 @@ _QUERY = {
 _OURS = ("search_pipeline", "verbose_pipeline")
 _SHAPING = ("filter_path", "pretty", "format")
 _BODY = ("source", "source_content_type")
+# Says, too, how the cluster writes its hits.
+_SHAPING_HITS = ("include_named_queries_score",)
 _RESOLVING = ("expand_wildcards", "ignore_unavailable", "allow_no_indices")
 _TRUE = ("", "true")
+_JUDGED_HERE = ("verbose_pipeline", "pretty")
+_BROKEN_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _UNITS = {"nanos": 1e-9, "micros": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -62,6 +70,16 @@ class Parameters:
         path, mark, query = target.partition("?")
         query = query.replace(";", "&")
         return cls(path + mark + query, dict(parse_qsl(query, keep_blank_values=True)))
+
+    @property
+    def legible(self) -> bool:
+        """Whether all escapes are whole; the cluster refuses others."""
+        return _BROKEN_ESCAPE.search(self.target.partition("?")[2]) is None
+
+    @property
+    def names_a_body(self) -> bool:
+        """Whether the URL says what stands for a body."""
+        return any(name in self.values for name in _BODY)
 
     @property
     def pipeline(self) -> str | None:
@@ -109,7 +127,7 @@ class Parameters:
         if self.values.get("q"):
             dropped += ["q", *_QUERY]
         if folded:
-            dropped += _SOURCE_KEYS
+            dropped += [name for name in _SOURCE_KEYS if name not in _SHAPING_HITS]
         if shaped:
             dropped += _SHAPING
         return self._without(dropped)
@@ -118,12 +136,24 @@ class Parameters:
         present = [name for name in dropped if name in self.values]
         return str(URL(self.target, encoded=True).without_query_params(*present)) if present else self.target
 
-    def seconds(self, body: Mapping[str, Any]) -> float | None:
-        """The shortest time that the search gives itself; None where it names none."""
-        given = [self.values.get("cancel_after_time_interval"), self.values.get("timeout"), body.get("timeout")]
-        given.append(body.get("cancel_after_time_interval"))
-        found = [read for read in map(seconds, given) if read is not None]
-        return min(found, default=None)
+    def seconds(self) -> float | None:
+        """The time after which the search is to be cancelled; None where it names none. `timeout` is not one: it bounds
+        what the shards do (live, contract/processors.md section 1)."""
+        return seconds(self.values.get("cancel_after_time_interval"))
+
+    def check(self) -> None:
+        """Raises InvalidRequest, in the cluster's words, for a parameter that the cluster does not get to see."""
+        for name in _JUDGED_HERE:
+            value = self.values.get(name, "true")
+            if truth(value) is None:
+                raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+
+
+def truth(value: Any) -> bool | None:
+    """A flag as the cluster reads it: a boolean or its text, where an empty one says no in a body; else None."""
+    if isinstance(value, str):
+        return {"true": True, "false": False, "": False}.get(value)
+    return value if isinstance(value, bool) else None
 
 
 def seconds(value: Any) -> float | None:

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bridge.domain.caller import Caller
+from bridge.errors import ClusterError
 from bridge.pipelines.neural import TooDeep, rewritten
 from bridge.pipelines.normal import sendable_ext
-from bridge.pipelines.search_definitions import SearchPipeline
+from bridge.pipelines.search_definitions import AD_HOC, SearchPipeline
 from bridge.pipelines.search_run import SearchRun
 from bridge.pipelines.template_query import filled
 from bridge.processors.search import Json
-from bridge.proxy.slow.normaliser import ClusterNormaliser
+from bridge.proxy.slow.normaliser import NOWHERE, ClusterNormaliser
 from bridge.proxy.slow.search_parameters import Parameters
 from bridge.proxy.slow.selection import Asked, Selection
 from bridge.proxy.slow.services import SlowServices
+from bridge.proxy.slow.upstream import sent_headers
+from bridge.wire import dumps_exact
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Searching:
     async def rewritten(self, search: Search) -> Json:
         """The body with vectors, and without what only pipelines of ours read; the same object where nothing changed.
         Raises what a predictor raises."""
-        seconds = search.parameters.seconds(search.body)
+        seconds = search.parameters.seconds()
         try:
             changed = await rewritten(search.body, self._services.predictor, caller=search.caller, seconds=seconds)
         except TooDeep:
@@ -90,6 +93,8 @@ class Searching:
 
     async def _through(self, pipeline: SearchPipeline, search: Search) -> Prepared:
         started = time.monotonic()
+        if pipeline.name == AD_HOC:
+            await self._judged(pipeline, search)
         run = self._run(pipeline, search)
         await run.rewrite()
         attributes = run.context.attributes
@@ -104,8 +109,21 @@ class Searching:
         run.spent = time.monotonic() - started if pipeline.rewriting else 0.0
         return Prepared(sent, run)
 
+    async def _judged(self, pipeline: SearchPipeline, search: Search) -> None:
+        """Let the cluster judge what stands around the processors of an inline definition, before any of them runs.
+        Raises ClusterError with its answer, ClusterUnavailable, Unparsable."""
+        frame = pipeline.frame()
+        if frame is None:
+            return
+        headers = sent_headers(search.headers, replaced=True, content_type="application/json")
+        headers.popall("Accept", None)
+        body = dumps_exact({"search_pipeline": frame})
+        reply = await self._services.upstream.exchange("POST", NOWHERE, headers, body)
+        if reply.status != 200:
+            raise ClusterError(reply.status, reply.json())
+
     def _run(self, pipeline: SearchPipeline, search: Search) -> SearchRun:
-        seconds = search.parameters.seconds(search.body)
+        seconds = search.parameters.seconds()
         verbose = search.parameters.verbose or search.body.get("verbose_pipeline") is True
         aside: Json = {}
         named = search.body.get("search_pipeline")
@@ -135,7 +153,7 @@ async def finished(prepared: Prepared, answer: Json) -> Json:
     shown = answer.pop("processor_results", None)
     status = answer.pop("status", None)
     if run.verbose is not None and isinstance(shown, list):
-        run.verbose.extend(shown)
+        run.collect(shown)
     if run.pipeline.results:
         answer = dict(await run.process(answer))
     if "took" in answer:

@@ -11,6 +11,8 @@ import pytest
 from slow_lane import SlowLane
 from yarl import URL
 
+from bridge.proxy.slow.normaliser import NOWHERE
+
 FOUND = (200, b'{"took":1,"hits":{}}')
 
 
@@ -75,7 +77,7 @@ async def test_items_of_a_multi_search_fail_alone(slow: SlowLane) -> None:
 
 async def test_a_multi_search_of_failures_asks_nobody(slow: SlowLane) -> None:
     body = f"{{}}\n{json.dumps(neural(model='nope'))}\n".encode()
-    answer = await slow.client.post("/_msearch", data=body)
+    answer = await slow.client.post("/_msearch", data=body, headers={"Content-Type": "application/x-ndjson"})
     assert [r["status"] for r in (await answer.json())["responses"]] == [404]
     assert slow.cluster.seen == []
 
@@ -95,3 +97,21 @@ async def test_a_cluster_that_is_away_is_a_clean_503(slow: SlowLane) -> None:
     answer = await slow.client.post("/i/_search", json=neural())
     assert answer.status == 503
     assert "did not answer" in (await answer.json())["error"]["reason"]
+
+
+async def test_what_stands_around_the_processors_of_an_inline_pipeline_is_the_clusters_to_judge(slow: SlowLane) -> None:
+    ours = {"ml_inference": {"model_id": "m", "input_map": [{"a": "t"}], "output_map": [{"b": "c"}]}}
+    refusal = {"error": {"type": "parse_exception", "reason": "zork"}, "status": 400}
+    slow.cluster.answers["POST", NOWHERE] = (400, refusal)
+    slow.cluster.answers["POST", "/i/_search"] = FOUND
+    for key, value in (("zork", 1), ("description", 3), ("response_processors", "x")):
+        chain = {"request_processors": [ours], key: value}
+        answer = await slow.client.post("/i/_search", json={"search_pipeline": chain})
+        assert (answer.status, await answer.json()) == (400, refusal)
+        assert [one.json() for one in slow.cluster.seen] == [
+            {"search_pipeline": {"request_processors": [], key: value}}
+        ]
+        slow.cluster.seen.clear()
+    plain = {"search_pipeline": {"request_processors": [], "response_processors": [ours]}}
+    assert (await slow.client.post("/i/_search", json=plain)).status == 200
+    assert slow.cluster.count("POST", NOWHERE) == 0

@@ -44,10 +44,30 @@ def test_times_are_read(value: Any, expected: float | None) -> None:
     assert seconds(value) == expected
 
 
-def test_the_shortest_time_counts() -> None:
-    assert Parameters.of("/_search?timeout=5s&cancel_after_time_interval=2s").seconds({"timeout": "3s"}) == 2.0
-    assert Parameters.of("/_search").seconds({"timeout": "3s"}) == 3.0
-    assert Parameters.of("/_search").seconds({}) is None
+def test_only_a_search_that_is_to_be_cancelled_has_a_deadline() -> None:
+    assert Parameters.of("/_search?timeout=1s&cancel_after_time_interval=2s").seconds() == 2.0
+    assert Parameters.of("/_search?timeout=5s").seconds() is None
+
+
+def test_parameters_that_the_normal_form_shows_belong_to_the_source() -> None:
+    read = Parameters.of("/_search?rest_total_hits_as_int=true&include_named_queries_score=true")
+    assert read.source_keys == ["include_named_queries_score", "track_total_hits"]
+    assert read.source_query() == "rest_total_hits_as_int=true&include_named_queries_score=true"
+    # The second shapes the hits, too.
+    assert read.upstream(folded=True, shaped=True) == "/_search?include_named_queries_score=true"
+
+
+@pytest.mark.parametrize("query", ["pretty=1", "verbose_pipeline=zork", "pretty=True", "verbose_pipeline=1"])
+def test_flags_that_the_cluster_does_not_see_are_judged_in_its_words(query: str) -> None:
+    value = query.partition("=")[2]
+    with pytest.raises(InvalidRequest, match=rf"Failed to parse value \[{value}\] as only \[true\] or \[false\]"):
+        Parameters.of(f"/_search?{query}").check()
+    Parameters.of("/_search?pretty&verbose_pipeline=false&human=zork").check()
+
+
+@pytest.mark.parametrize(("query", "legible"), [("q=%zz", False), ("q=%", False), ("q=%2", False), ("q=%2a", True)])
+def test_broken_escapes_are_seen(query: str, legible: bool) -> None:
+    assert Parameters.of(f"/_search?{query}").legible is legible
 
 
 @pytest.mark.parametrize(
@@ -75,7 +95,8 @@ async def test_defaults_are_remembered_for_a_while_and_forgotten_when_told() -> 
     defaults = SearchDefaults(asking, stale_seconds=5, clock=lambda: now[0])  # type: ignore[arg-type]
     for _ in range(2):
         assert await defaults.of("a,other:b,<x-{now/d}>", {}, {}) == "p"
-    assert [path for path, _ in asking.asked] == ["/a,%3Cx-%7Bnow%2Fd%7D%3E/_settings/index.search.default_pipeline"]
+    path = "/a,%3Cx-%7Bnow%2Fd%7D%3E/_settings/index.search.default_pipeline,index.verified_before_close"
+    assert [asked for asked, _ in asking.asked] == [path]
     await defaults.of("a,<x-{now/d}>", {"ignore_unavailable": "true"}, {})
     assert asking.asked[-1][1]["ignore_unavailable"] == "true"
     assert await defaults.of("other:b", {}, {}) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slow_lane import SlowLane
+import pytest
+from slow_lane import Seen, SlowLane
 
 from bridge.domain.pipeline import StoredPipeline
 
@@ -15,16 +16,60 @@ FILTER = {"filter_query": {"query": {"match_all": {}}}}
 OK = (200, {"acknowledged": True})
 
 
+def judging(seen: Seen) -> Any:
+    """A cluster that finds nothing wrong with the processors."""
+    if "bridge_judged" not in seen.json():
+        return OK
+    reason = "pipeline [p] doesn't support one or more provided configuration parameters [bridge_judged]"
+    return 400, {"error": {"type": "parse_exception", "reason": reason}, "status": 400}
+
+
 async def test_the_cluster_judges_all_natives_and_keeps_those_that_it_can_run(slow: SlowLane) -> None:
-    slow.cluster.answers["PUT", PATH] = OK
+    slow.cluster.answers["PUT", PATH] = judging
     body = {"request_processors": [FILTER], "response_processors": [OURS, RENAME], "version": 2}
-    assert (await slow.client.put(PATH, json=body)).status == 200
-    first, second = [one.json() for one in slow.cluster.seen]
-    assert first == {"request_processors": [FILTER], "response_processors": [RENAME], "version": 2}
-    assert second == {"request_processors": [FILTER], "response_processors": [], "version": 2}
+    assert (await slow.client.put(f"{PATH}?filter_path=x&timeout=9s", json=body)).status == 200
+    first, second = slow.cluster.seen
+    judged = {"request_processors": [FILTER], "response_processors": [RENAME], "version": 2, "bridge_judged": True}
+    assert (first.json(), first.target) == (judged, f"{PATH}?timeout=9s")
+    assert second.json() == {"request_processors": [FILTER], "response_processors": [], "version": 2}
+    assert second.target == f"{PATH}?filter_path=x&timeout=9s"
     assert slow.services.pipelines.search_names() == ["p"]
     stored = (await slow.documents.search({"match_all": {}}))[0].value
     assert (stored.kind, stored.name, stored.definition) == ("search", "p", body)
+
+
+async def test_the_whole_is_known_before_its_rest_stands_in_the_cluster(slow: SlowLane) -> None:
+    known: list[list[str]] = []
+
+    def answer(seen: Seen) -> Any:
+        known.append(slow.services.pipelines.search_names())
+        return judging(seen)
+
+    slow.cluster.answers["PUT", PATH] = answer
+    assert (await slow.client.put(PATH, json={"response_processors": [OURS]})).status == 200
+    assert known == [[], ["p"]]
+
+
+@pytest.mark.parametrize("before", [None, {"response_processors": [OURS], "version": 1}])
+@pytest.mark.parametrize("away", [False, True])
+async def test_what_was_known_is_put_back_where_the_rest_is_refused(slow: SlowLane, before: Any, away: bool) -> None:
+    slow.cluster.answers["PUT", PATH] = judging
+    if before is not None:
+        assert (await slow.client.put(PATH, json=before)).status == 200
+
+    def answer(seen: Seen) -> Any:
+        if "bridge_judged" not in seen.json():
+            return 503, {"error": "busy", "status": 503}
+        if away:
+            slow.services.upstream._bases = ["http://127.0.0.1:1"]
+        return judging(seen)
+
+    slow.cluster.answers["PUT", PATH] = answer
+    refused = await slow.client.put(PATH, json={"response_processors": [OURS], "version": 2})
+    assert refused.status == 503
+    found = slow.services.pipelines.search("p")
+    stored = [one.value.definition for one in await slow.documents.search({"match_all": {}})]
+    assert (found.definition if found is not None else None, stored) == (before, [] if before is None else [before])
 
 
 async def test_what_the_cluster_refuses_is_not_kept(slow: SlowLane) -> None:
