@@ -30,6 +30,8 @@ from bridge.processors.jsonpath_nodes import Call, Filtered, FilteredBelow, Memb
 
 __all__ = ["Path", "PathNotFound", "path_of"]
 
+DEEP_SCANS = 2
+"""Each `..` may multiply the work by the depth of a document, and a search may bring a path along."""
 REMEMBERED = 2048
 """Paths kept compiled: those of stored pipelines, and of such as searches bring along."""
 
@@ -103,7 +105,10 @@ def _put(datum: DatumInContext, value: Any) -> None:
 def path_of(text: str) -> Path:
     """Compile a path. Raises InvalidRequest of type invalid_path_exception (the real server answers 500)."""
     try:
-        return Path(text, steps_of(text, path_of))
+        steps = steps_of(text, path_of)
+        if sum(isinstance(step, Deep) for step in steps) > DEEP_SCANS:
+            raise invalid(f"A path may look through everything below {DEEP_SCANS} times at most")
+        return Path(text, steps)
     except (RecursionError, ValueError):
         raise invalid("Path is nested too deeply, or holds a number that is too long") from None
 

@@ -181,3 +181,13 @@ def test_several_repeats_look_at_short_texts_only() -> None:
     with pytest.raises(InvalidRequest, match="too long"):
         path.read({"l": ["x" * 100_000]})
     assert path_of("$.l[?(@ =~ /x*/)]").read({"l": ["x" * 100_000]})
+
+
+def test_a_path_does_not_look_through_everything_again_and_again() -> None:
+    deep: Any = 1
+    for _ in range(100):
+        deep = {"a": deep}
+    assert len(path_of("$..a..a").read(deep)) == 99 * 100 // 2
+    with pytest.raises(InvalidRequest, match="2 times at most") as refused:
+        path_of("$..a..a..a")
+    assert refused.value.kind == "invalid_path_exception"
