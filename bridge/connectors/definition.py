@@ -9,6 +9,7 @@ from typing import Any
 from bridge.connectors import functions
 from bridge.connectors.template import json_text
 from bridge.domain.connector import Connector
+from bridge.domain.texts import allowed
 from bridge.errors import InvalidRequest, WrongToken
 from bridge.wire import dumps_exact, token_of
 
@@ -29,8 +30,7 @@ _CLIENT_CONFIG: dict[str, Any] = {
 }
 """Defaults of ML Commons; times without a unit in their name are in seconds."""
 _ACCESS = ("access_mode", "backend_roles", "add_all_backend_roles")
-_TEXT = re.compile(r"[A-Za-z0-9 .,!?():@\-_'/\"]*\Z")
-_ACTION_NAME = re.compile(r"[A-Za-z0-9_-]*\Z")
+_ACTION_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
 def parse_create(body: Mapping[str, Any]) -> Connector:
@@ -59,7 +59,7 @@ def parse_inside(body: Mapping[str, Any]) -> Connector:
     if protocol not in _PROTOCOLS:
         raise InvalidRequest(f"Can't find class for type {protocol}")
     _check_protocol(protocol, parsed)
-    if not parsed.get("actions"):
+    if not any(action["action_type"] == "PREDICT" for action in parsed.get("actions", ())):
         raise InvalidRequest("Connector endpoint is required when creating a remote model without connector id!")
     _check_text("name", parsed.get("name"))
     _check_text("description", parsed.get("description"))
@@ -209,7 +209,7 @@ def _check_text(label: str, text: str | None, *, required: bool = False) -> None
     problem = None
     if required and not (text and text.strip()):
         problem = f"Model connector {label} is required and cannot be null or blank"
-    elif text and not _TEXT.match(text):
+    elif text and not allowed(text):
         problem = (
             f"Model connector {label} can only contain letters, numbers, spaces, and basic punctuation (.,!?():@-_'/\")"
         )

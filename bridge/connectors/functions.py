@@ -5,14 +5,14 @@ Sources: contract remote-agents.md 2.7. Painless scripts are not run.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jsonpath_ng.exceptions import JSONPathError
-from jsonpath_ng.ext.parser import parse
 
+from bridge.connectors.answer_json import read_text
+from bridge.connectors.answer_path import found_at
+from bridge.connectors.answer_words import failed, java_class
 from bridge.domain.tensor import LocalInput, ModelTensor, TextDocsInput, TextSimilarityInput
 from bridge.errors import EngineError, InvalidRequest
 
@@ -22,6 +22,7 @@ _TEXTS_ONLY = (
     "This pre_process_function can only support TextDocsInputDataSet which including a list of string with key"
     " 'text_docs'"
 )
+_NO_FLOATS = "The embedding should be a non-empty List containing Float values."
 _PAIRS_ONLY = "This pre_process_function can only support TextSimilarityInputDataSet"
 
 Parameters = dict[str, Any]
@@ -91,30 +92,86 @@ def before(name: str | None, asked: LocalInput) -> Parameters:
     raise InvalidRequest(_unknown("pre_process_function", name))
 
 
-Answer = Callable[[Any, str], tuple[ModelTensor, ...]]
+Answer = Callable[[list[Any], str], tuple[ModelTensor, ...]]
 
 
-def _vectors(found: Any, data_type: str) -> tuple[ModelTensor, ...]:
+def _vectors(found: list[Any], data_type: str) -> tuple[ModelTensor, ...]:
+    if not all(isinstance(vector, list) for vector in found):
+        raise InvalidRequest("The embedding should be a non-empty List containing List of Float values.")
+    if not all(vector and _is_number(vector[0]) for vector in found):
+        raise InvalidRequest(_NO_FLOATS)
     return tuple(_tensor("sentence_embedding", vector, data_type) for vector in found)
 
 
-def _vector(found: Any, data_type: str) -> tuple[ModelTensor, ...]:
+def _vector(found: list[Any], data_type: str) -> tuple[ModelTensor, ...]:
+    if found and not _is_number(found[0]):
+        raise InvalidRequest(_NO_FLOATS)
     return (_tensor("sentence_embedding", found, data_type),)
 
 
-def _scores(key: str) -> Answer:
-    def scores(found: Any, data_type: str) -> tuple[ModelTensor, ...]:
-        ordered = sorted(found, key=lambda result: int(result["index"]))
-        return tuple(_tensor("similarity", [result[key]], data_type) for result in ordered)
+def _scores(found: list[Any], data_type: str) -> tuple[ModelTensor, ...]:
+    if found and not isinstance(found[0], dict):
+        raise InvalidRequest("Post process function input is not a List of Map.")
+    lacks_index = any(isinstance(result, dict) and result.get("index") is None for result in found)
+    if lacks_index or (found and "relevance_score" not in found[0]):
+        raise InvalidRequest("The rerank result should contain index and relevance_score.")
+    return _ranked(found, "relevance_score", data_type)
 
-    return scores
+
+def _bedrock_scores(found: list[Any], data_type: str) -> tuple[ModelTensor, ...]:
+    if not found:
+        raise InvalidRequest("Post process function input is empty.")
+    for result in found:
+        if not isinstance(result, dict):
+            raise InvalidRequest("Rerank result is not a Map.")
+        if not {"index", "relevanceScore"} <= result.keys():
+            raise InvalidRequest("Rerank result should have both index and relevanceScore.")
+        if not _is_number(result["relevanceScore"]):
+            raise InvalidRequest("relevanceScore is not BigDecimal or Double.")
+    return _ranked(found, "relevanceScore", data_type)
 
 
-def _tensor(name: str, numbers: Any, data_type: str) -> ModelTensor:
-    # As the service printed them: narrowing to 32 bits is for whoever computes with them.
-    data = np.asarray(numbers, dtype=np.float64 if data_type == "FLOAT32" else np.int64)
-    if data.ndim != 1:
-        raise ValueError("not a list of numbers")
+def _ranked(found: list[Any], key: str, data_type: str) -> tuple[ModelTensor, ...]:
+    """The scores in the order of the documents, by `index`. Raises EngineError for values of other types
+    and documents that have no score beside them."""
+    for result in found:
+        if not isinstance(result, dict):
+            raise _not_cast(result, "java.util.Map")
+        if not isinstance(result.get("index"), int) or isinstance(result["index"], bool):
+            raise _not_cast(result.get("index"), "java.lang.Integer")
+        if result.get(key) is not None and not _is_number(result[key]):
+            raise _not_cast(result[key], "java.lang.Double")
+        if not 0 <= result["index"] < len(found):
+            reason = f"Index {result['index']} out of bounds for length {len(found)}"
+            raise failed("array_index_out_of_bounds_exception", reason)
+    ordered = sorted(found, key=lambda result: int(result["index"]))
+    return tuple(_tensor("similarity", [result.get(key)], data_type) for result in ordered)
+
+
+def _not_cast(value: Any, wanted: str) -> EngineError:
+    given = java_class(value)
+    where = f"({given} and {wanted} are in module java.base of loader 'bootstrap')"
+    return failed("class_cast_exception", f"class {given} cannot be cast to class {wanted} {where}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _tensor(name: str, numbers: list[Any], data_type: str) -> ModelTensor:
+    # As the service printed them: narrowing to 32 bits is for whoever computes with them. null becomes NaN, printed so.
+    kinds = set(map(type, numbers))
+    if not kinds <= {int, float, type(None)}:
+        raise failed(
+            "array_store_exception",
+            "arraycopy: element type mismatch: can not cast one of the elements of java.lang.Object[] to the type of"
+            " the destination array, java.lang.Number",
+        )
+    whole = data_type != "FLOAT32" and kinds == {int}
+    try:
+        data = np.asarray(numbers, dtype=np.int64 if whole else np.float64)
+    except OverflowError:
+        raise InvalidRequest(f"{name} holds numbers beyond those of {data_type}") from None
     return ModelTensor(name=name, data_type=data_type, shape=data.shape, data=data)
 
 
@@ -126,9 +183,9 @@ AFTER: dict[str, tuple[str, Answer, str]] = {
     _POST + "bedrock_v2.embedding.float": ("$.embeddingsByType.float", _vector, "FLOAT32"),
     _POST + "bedrock_v2.embedding.binary": ("$.embeddingsByType.binary", _vector, "BINARY"),
     _POST + "bedrock.nova.embedding": ("$.embeddings[*].embedding", _vectors, "FLOAT32"),
-    _POST + "cohere.rerank": ("$.results", _scores("relevance_score"), "FLOAT32"),
-    _POST + "default.rerank": ("$[*]", _scores("relevance_score"), "FLOAT32"),
-    _POST + "bedrock.rerank": ("$.results", _scores("relevanceScore"), "FLOAT32"),
+    _POST + "cohere.rerank": ("$.results", _scores, "FLOAT32"),
+    _POST + "default.rerank": ("$[*]", _scores, "FLOAT32"),
+    _POST + "bedrock.rerank": ("$.results", _bedrock_scores, "FLOAT32"),
     **{
         f"{_POST}cohere_v2.embedding.{kind}": (f"$.embeddings.{kind}", _vectors, data_type)
         for kind, data_type in (
@@ -160,50 +217,23 @@ def _unknown(what: str, name: str) -> str:
 def after(name: str | None, answer: Any, path: str | None) -> tuple[ModelTensor, ...]:
     """The tensors of an answer; `path` (`response_filter`) beats the function's own.
 
-    Raises EngineError as ML Commons words it when the answer is not shaped so, InvalidRequest for a bad path or a
-    scalar.
+    Raises as ML Commons words it: InvalidRequest for what a function does not take, a scalar and a bad path,
+    EngineError for a path that leads nowhere and for values of another type within a list.
     """
     if name is None:
-        found = answer if path is None else found_at(answer, path)
-        if path is None and not isinstance(found, (dict, list)):
+        if not isinstance(answer, (dict, list)):
             raise InvalidRequest("Unsupported response type")
+        found = answer if path is None else read_text(found_at(answer, path))
         return (ModelTensor(name="response", data_as_map=found if isinstance(found, dict) else {"response": found}),)
     if name not in AFTER:
         raise InvalidRequest(_unknown("post_process_function", name))
     own_path, tensors, data_type = AFTER[name]
     found = found_at(answer, path or own_path)
-    try:
-        return tensors(found, data_type)
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise _failed("illegal_argument_exception", f"{path or own_path} does not hold what {name} reads") from error
-
-
-@functools.lru_cache(maxsize=256)
-def _compiled(path: str) -> Any:
-    if "=~" in path or "`" in path:
-        # Regular expressions of a request could run for ever; the library's own functions are none of JSONPath.
-        raise InvalidRequest(f"{path} is not a JSON path that this bridge runs")
-    try:
-        return parse(path)
-    except (JSONPathError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidRequest(f"{path} is not a JSON path") from error
-
-
-def found_at(answer: Any, path: str) -> Any:
-    """What stands at a JSON path: one value for a definite path, else the list of what was found."""
-    matches = [match.value for match in _compiled(path).find(answer)]
-    if any(sign in path for sign in ("*", "..", "?", ",", ":")):
-        return matches
-    if not matches:
-        raise _failed("path_not_found_exception", f"No results for path: {path}")
-    return matches[0]
-
-
-def _failed(kind: str, reason: str) -> EngineError:
-    # "aws" stands there for http connectors, too.
-    return EngineError(
-        "Fail to execute PREDICT in aws connector", kind="m_l_exception", caused_by={"type": kind, "reason": reason}
-    )
+    if found is None:
+        raise InvalidRequest("Can't run post process function as model output is null")
+    if not isinstance(found, list):
+        raise InvalidRequest("Post process function input is not a List.")
+    return tensors(found, data_type)
 
 
 def is_script(name: str | None) -> bool:

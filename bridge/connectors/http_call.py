@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,6 +31,10 @@ _THROTTLED = (
     "Error from remote service: The request was denied due to remote server throttling. To change the retry policy and"
     " behavior, please update the connector client_config."
 )
+_ILLEGAL = re.compile(r'[\x00-\x20\x7f"<>\\^`{|}]|%(?![0-9A-Fa-f]{2})')
+"""What Java's URI refuses anywhere; others, beyond ASCII, are percent-encoded."""
+_BRACKET = re.compile(r"[^:/?#]+://[^/?#]*/[^?#\[\]]*[\[\]]")
+"""Up to a bracket in the path; a host and a query may hold them."""
 _NOTHING_ADDED = ("User-Agent", "Accept", "Accept-Encoding")
 
 
@@ -105,17 +110,18 @@ class HttpCaller:
             raise _unreachable("Read timed out") from None
 
     def _checked(self, text: str) -> URL:
+        _check_characters(text)
         try:
             url = URL(text)
             host, port = url.host, url.port
         except ValueError as error:
-            raise _no_url(text, str(error)) from None
+            raise _no_url(f"{error}: {text}") from None
         if url.scheme not in ("http", "https"):
             raise InvalidRequest(f"Protocol is not http or https: {url.scheme}")
         if not host or port is None:
-            raise _no_url(text, "it names no host")
+            raise _no_url(f"it names no host: {text}")
         if url.user is not None or url.password is not None:
-            raise _no_url(text, "a URL may hold no user")
+            raise _no_url(f"a URL may hold no user: {text}")
         address = literal(host)
         # The HTTP library asks no resolver for what it takes for an address: 2130706433 and 127.1 are 127.0.0.1 to
         # the system, and would be connected to unchecked.
@@ -245,9 +251,33 @@ def _unreachable(reason: str) -> RemoteServiceError:
     return RemoteServiceError(f"Error communicating with remote model: {reason}", remote_status=500)
 
 
-def _no_url(url: str, problem: str) -> InvalidRequest:
+def _check_characters(url: str) -> None:
+    """Raises InvalidRequest, as Java's URI words it, for what no URL holds: a placeholder that was not filled, say."""
+    wrong, bracket = _ILLEGAL.search(url), _BRACKET.match(url)
+    if wrong is None and bracket is None:
+        return
+    index = min([found.start() for found in (wrong,) if found] + [found.end() - 1 for found in (bracket,) if found])
+    if url[index] == "%":
+        raise _bad_syntax(f"Malformed escape pair at index {index}: {url}")
+    before = url[:index]
+    if "#" in before:
+        part = "fragment"
+    elif "?" in before:
+        part = "query"
+    elif "://" not in before:
+        part, index = "scheme name", 0
+    else:
+        part = "path" if "/" in before.partition("://")[2] else "authority"
+    raise _bad_syntax(f"Illegal character in {part} at index {index}: {url}")
+
+
+def _bad_syntax(reason: str) -> InvalidRequest:
+    return _no_url(reason, caused_by={"type": "u_r_i_syntax_exception", "reason": reason})
+
+
+def _no_url(reason: str, **cause: Any) -> InvalidRequest:
     return InvalidRequest(
         "Encountered error when trying to create uri from endpoint in ml connector. Please update the endpoint in"
         " connection configuration: ",
-        caused_by={"type": "illegal_argument_exception", "reason": f"{problem}: {url}"},
+        caused_by={"type": "illegal_argument_exception", "reason": reason, **cause},
     )

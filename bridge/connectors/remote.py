@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from bridge.connectors.answer_json import read
 from bridge.connectors.catalog import Connectors, Ready
 from bridge.connectors.definition import HTTP, action_type
 from bridge.connectors.functions import ONE_TEXT_A_CALL, after, before
@@ -77,7 +76,7 @@ class RemoteInference:
             ),
             deadline=deadline,
         )
-        tensors = after(action.get("post_process_function"), _parsed(answer), _text(values, "response_filter"))
+        tensors = after(action.get("post_process_function"), read(answer), _text(values, "response_filter"))
         return ModelTensors(output=tensors, status_code=status)
 
 
@@ -137,8 +136,6 @@ def _payload(action: dict[str, Any], values: Values) -> bytes:
     template = action.get("request_body")
     if template is None:
         return (_text(values, "http_body") or "").encode("utf-8", "replace")
-    if action["method"].upper() in ("GET", "DELETE"):
-        return b""
     check = _text(values, "skip_validating_missing_parameters") != "true"
     return fill_body(template, values, check=check).encode("utf-8", "replace")
 
@@ -150,12 +147,3 @@ def _headers(ready: Ready, action: dict[str, Any]) -> dict[str, str]:
     if not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = "application/json"
     return headers
-
-
-def _parsed(answer: bytes) -> Any:
-    try:
-        return orjson.loads(answer)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"Invalid JSON format: {error}", caused_by={"type": "json_parse_exception", "reason": str(error)}
-        ) from None

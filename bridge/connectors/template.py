@@ -178,7 +178,10 @@ def fill_body(template: str, values: Values, *, check: bool = True) -> str:
 
 
 def fill_url(template: str, values: Values) -> str:
-    """The URL; a request's value stays within its part of it. Unknown placeholders stay, as in ML Commons."""
+    """The URL; a request's value stays within its part of it.
+
+    Unknown placeholders stay as in ML Commons: `HttpCaller` refuses a URL with braces.
+    """
     raw = values.raw
 
     def put(found: re.Match[str]) -> str:

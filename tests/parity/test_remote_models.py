@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fake_service import FakeService, Received, Told, private_endpoints
-from scenario import ML, Side, Step, play
+from scenario import DELETED, ML, Side, Step, play
 from server_fixtures import Cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.parity]
@@ -51,9 +52,13 @@ REFUSED: dict[str, Any] = {
     "an unknown action type": whole(actions=[{**ACTION, "action_type": "dance"}]),
     "a bad action name": whole(actions=[{**ACTION, "name": "a b"}]),
     "an action named as a type": whole(actions=[{**ACTION, "name": "predict"}]),
+    "an empty action name": whole(actions=[{**ACTION, "name": ""}]),
     "a long action name": whole(actions=[{**ACTION, "name": "a" * 65}]),
     "a bad name": whole(name="a$%<>"),
     "a bad description": whole(description="a<>"),
+    "a combining mark in a name": whole(name="e\u0301"),
+    "a no-break space in a description": whole(description="a\u00a0b"),
+    "a picture in a name": whole(name="a \U0001f600"),
     "a blank name": whole(name=""),
     "a bad number": whole(client_config={"max_connection": "x"}),
     "a bad policy": whole(client_config={"retry_backoff_policy": "zzz"}),
@@ -84,6 +89,16 @@ async def test_connectors_that_are_refused(sides: tuple[Side, Side]) -> None:
         create("an mcp connector", {"name": "a", "version": 1, "protocol": "mcp_sse"}, differs=LENIENT, status=400),
         create("actions that are an object", whole(actions={"a": 1}), skip=("line", "col", "reason")),
         create("an action that is a text", whole(actions=["x"]), skip=("line", "col", "reason")),
+    ]
+    await play(steps, *sides)
+
+
+async def test_letters_of_all_scripts_in_names(sides: tuple[Side, Side]) -> None:
+    body = trusted(name="Straße 日本 ½ ²", description="a\n\tb \v\f\r.,!?():@-_'/\"")
+    steps = [
+        create("made", body, capture={"connector": "connector_id"}),
+        Step("read", "GET", f"{ML}/connectors/<connector>"),
+        Step("deleted", "DELETE", f"{ML}/connectors/<connector>"),
     ]
     await play(steps, *sides)
 
@@ -134,7 +149,7 @@ def removal(name: str) -> list[Step]:
         Step(f"{name} deployed", "GET", model, until={"model_state": ["DEPLOYED"]}, skip=("planning_worker_nodes",)),
         Step(f"{name} undeployed", "POST", f"{model}/_undeploy", differs="node ids differ"),
         Step(f"{name} taken back", "GET", model, until={"model_state": ["UNDEPLOYED"]}, skip=("deploy_to_all_nodes",)),
-        Step(f"{name} deleted", "DELETE", model),
+        Step(f"{name} deleted", "DELETE", model, until=DELETED),
     ]
 
 
@@ -199,6 +214,14 @@ async def test_a_connector_inside_of_a_model(sides: tuple[Side, Side], fake_serv
         registered("a connector without protocol", {"connector": {"name": "x"}}),
         registered("a connector of an unknown protocol", {"connector": {"protocol": "gopher"}}),
         registered("a connector without actions", {"connector": {"protocol": "http"}}),
+        registered(
+            "a connector that executes only",
+            {"connector": {**inside, "actions": [{**inside["actions"][0], "action_type": "execute"}]}},
+        ),
+        registered(
+            "an empty action name",
+            {"connector": {**inside, "actions": [{**inside["actions"][0], "name": ""}]}},
+        ),
         registered("a connector without keys", {"connector": {"protocol": "aws_sigv4"}}),
         registered("an mcp connector", {"connector": {"protocol": "mcp_sse"}}, differs=LENIENT, status=400),
     ]
@@ -247,11 +270,132 @@ async def test_answers_of_the_service(sides: tuple[Side, Side], fake_service: Fa
             "POST",
             predict,
             {"parameters": {"which": "numbers", "response_filter": "$.zz"}},
-            skip=("caused_by",),
         ),
         *removal("model"),
     ]
     await play(steps, *sides)
+
+
+PARTS = {"a": {"b": 5}, "l": [{"a": 1}, {"a": 2}], "n": None, "s": "text", "e": [], "b": True}
+TEXTS = {
+    "object": '{"input": "hi"}',
+    "array": '["hi"]',
+    "spaces": ' {"a":1} ',
+    "deeper": '{"a":{"b":"{\\"c\\":1}"}}',
+    "number": "5",
+    "null": "null",
+    "cut": '{"a":',
+    "more": '{"a":1} x',
+    "plain": "plain",
+}
+PATHS = (
+    "$", "a.b", "@.a", "$.n", "$['a','zz']", "$.l[-1]", "$.l[0,7]", "$.l[1:]", "$.l[*].zz", "$.l[*].zz.y", "$.s[*]",
+    "$.l[?(@.a==1)].a", "$..a", "$..zz", "$..*", "$.zz", "$.l[0].zz", "$.l[5].x", "$.zz.a", "$.zz[0]", "$.zz[*].a",
+    "$.zz[?(@.a==1)]", "$.n.x", "$.n[0]", "$.a[0]", "$[0].a", "$.l.x", "$.s.x", "$.a.b.c", "$.b.zz", "$.s[?(@.a==1)]",
+    "",
+)  # fmt: skip
+NOT_RUN = "a path that could take long, or is none, is refused with 400"
+
+
+async def test_filters(sides: tuple[Side, Side], fake_service: FakeService) -> None:
+    fake_service.answer({**PARTS, "texts": TEXTS})
+    predict = f"{ML}/models/<model>/_predict"
+    steps = [registered("registered", {"connector": fake_service.connector("{}")}, capture={"model": "model_id"})]
+    paths = [*PATHS, *(f"$.texts.{name}" for name in TEXTS)]
+    steps += [Step(path, "POST", predict, {"parameters": {"response_filter": path}}) for path in paths]
+    refused = ("$..*..*..*", "$.l[?(@..a == 1)]", "$.l.length()", "$[", "$.")
+    steps += [
+        Step(path, "POST", predict, {"parameters": {"response_filter": path}}, differs=NOT_RUN, status=400)
+        for path in refused
+    ]
+    steps += removal("model")
+    await play(steps, *sides)
+
+
+RAW = {
+    "decimals": b'{"a":0.1234567890123456789012,"b":1.50,"c":100000000000000000000.0,"d":[1E-7,1e22]}',
+    "infinite": b'{"b":1e400,"c":[-1e400]}',
+    "null": b" null ",
+    "text": b'"text"',
+    "no text": b'{"b":"\xff"}',
+    "constant": b'{"b":NaN}',
+    "cut": b'{"a":',
+}
+EXACT = {"long": b'{"b":12345678901234567890123,"c":[9223372036854775808]}', "half": b'{"b":"\\ud800","\\udc00":1}'}
+
+
+async def test_answers_to_the_last_digit(sides: tuple[Side, Side], fake_service: FakeService) -> None:
+    fake_service.answer_by(lambda got: Told({**RAW, **EXACT}[got.body["which"]]))
+    predict = f"{ML}/models/<model>/_predict"
+    connector = fake_service.connector('{"which": "${parameters.which}"}')
+    steps = [registered("registered", {"connector": connector}, capture={"model": "model_id"})]
+    steps += [Step(name, "POST", predict, {"parameters": {"which": name}}, rounded=18) for name in RAW]
+    steps += [Step(name, "POST", predict, {"parameters": {"which": name}}) for name in EXACT]
+    null = {"parameters": {"which": "null", "response_filter": "$.a"}}
+    steps += [Step("a filter of null", "POST", predict, null)]
+    text = {"parameters": {"which": "text", "response_filter": "$.a"}}
+    steps += [Step("a filter of a text", "POST", predict, text), *removal("model")]
+    await play(steps, *sides)
+
+
+async def test_methods_and_urls(sides: tuple[Side, Side], fake_service: FakeService) -> None:
+    fake_service.answer_by(lambda got: Told({"method": got.method, "path": got.path, "body": got.body}))
+    body = '{"q": "${parameters.q}"}'
+    urls = {"path": "/e/${parameters.nosuch}", "query": "/e?q=${parameters.nosuch}", "space": "/a b", "escape": "/a%zz"}
+    models = {
+        "get": fake_service.connector(body, action={"method": "GET"}),
+        "delete": fake_service.connector(body, action={"method": "delete"}),
+        **{name: fake_service.connector(body, path=path) for name, path in urls.items()},
+        "other": fake_service.connector(body, path="/e?a[0]=${parameters.nosuch:-d}"),
+    }
+    steps = []
+    for name, connector in models.items():
+        model = {"connector": connector, "name": f"{name} <unique>"}
+        steps.append(registered(f"{name} registered", model, capture={name: "model_id"}))
+        steps.append(Step(name, "POST", f"{ML}/models/<{name}>/_predict", {"parameters": {"q": "x"}}))
+        steps += removal(name)
+    await play(steps, *sides)
+
+
+UNFIT: dict[str, list[Any]] = {
+    "default.embedding": [
+        {}, {"a": 1}, [], [1], "x", None, [[1.5, 2]], [["x"]], [[]], [[[1]]], [None], [[1, True]],
+    ],
+    "openai.embedding": [
+        {"x": 1}, {"data": None}, {"data": []}, {"data": [{}]}, {"data": [{"embedding": "x"}]}, [1], None,
+        {"data": [{"embedding": [1]}, {}]},
+    ],
+    "bedrock.nova.embedding": [{}, {"embeddings": [{}]}, {"embeddings": [{"embedding": ["x"]}]}],
+    "cohere.embedding": [{}, {"embeddings": None}, {"embeddings": [1]}, {"embeddings": "x"}],
+    "cohere_v2.embedding.int8": [{}, {"embeddings": {}}, {"embeddings": {"int8": [[1.5]]}}],
+    "default.rerank": [
+        {}, {"a": 1}, [1], [[1]], None, [{"a": 1}], [{"index": 0}], [{"index": "0", "relevance_score": 0.5}],
+        [{"index": 0, "relevance_score": "x"}],
+    ],
+    "cohere.rerank": [
+        {}, {"results": None}, {"results": {}}, {"results": [1]}, {"results": [{"a": 1}]},
+        {"results": [{"index": 3, "relevance_score": 0.5}]}, {"results": [{"index": 0, "relevance_score": 0.5}, 5]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", UNFIT)
+async def test_answers_that_do_not_fit_a_function(
+    sides: tuple[Side, Side], fake_service: FakeService, function: str
+) -> None:
+    answers, pairs = UNFIT[function], "rerank" in function
+    fake_service.answer_by(lambda got: Told(json.dumps(answers[int(got.body["texts"][0])]).encode()))
+    before = "cohere.rerank" if pairs else "default.embedding"
+    action = {"pre_process_function": f"connector.pre_process.{before}"}
+    action["post_process_function"] = f"connector.post_process.{function}"
+    template = '{"texts": ${parameters.documents}}' if pairs else '{"texts": ${parameters.input}}'
+    connector = fake_service.connector(template, action=action)
+    steps = [registered("registered", {"connector": connector}, capture={"model": "model_id"})]
+    for number, answer in enumerate(answers):
+        body = {"text_docs": [str(number)], **({"query_text": "q"} if pairs else {})}
+        path = f"{ML}/_predict/{'text_similarity' if pairs else 'text_embedding'}/<model>"
+        steps.append(Step(json.dumps(answer), "POST", path, body))
+    await play([*steps, *removal("model")], *sides)
 
 
 def _embedding(got: Received) -> Told:

@@ -238,7 +238,7 @@ async def test_a_filter_picks_from_the_answer(remote: Remote, fake_service: Fake
         assert result.output[0].data_as_map == expected
     status, kind, _ = await remote.refused(asked(response_filter="$.nothing.here"))
     assert (status, kind) == (500, "m_l_exception")
-    for wrong in ("$[", "$.list[?(@.a =~ '(x+)+y')]", "$.n.`len`"):
+    for wrong in ("$[", "$.list[?(@.a =~ '(x+)+y')]", "$.n.length()"):
         assert (await remote.refused(asked(response_filter=wrong)))[0] == 400
 
 
@@ -260,6 +260,49 @@ async def test_methods_and_bodies(remote: Remote, fake_service: FakeService) -> 
     assert fake_service.bodies()[-1] == {"raw": 1}
     await remote.connect(fake_service.connector("{}", action={"method": "PATCH"}))
     assert (await remote.refused(asked()))[2] == "unsupported http method"
+    for method in ("GET", "delete"):
+        await remote.connect(fake_service.connector('{"q": "${parameters.q}"}', action={"method": method}))
+        await remote.predict(asked(q="abc"))
+        assert (fake_service.received[-1].method, fake_service.bodies()[-1]) == (method.upper(), {"q": "abc"})
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("{}/e/${{parameters.nosuch}}", "Illegal character in path at index {}: {}"),
+        ("{}/e?q=${{parameters.nosuch}}", "Illegal character in query at index {}: {}"),
+        ("{}/e#${{x}}", "Illegal character in fragment at index {}: {}"),
+        ("{}/e/${{credential.key}}", "Illegal character in path at index {}: {}"),
+        ("{}${{parameters.nosuch}}/e", "Illegal character in authority at index {}: {}"),
+    ],
+)
+async def test_a_url_with_an_unfilled_placeholder_is_not_called(
+    remote: Remote, fake_service: FakeService, url: str, problem: str
+) -> None:
+    url = url.format(fake_service.url)
+    await remote.connect(fake_service.connector("{}", action={"url": url}))
+    with pytest.raises(BridgeError) as refused:
+        await remote.predict(asked())
+    error = error_body(refused.value)["error"]
+    assert error["reason"].startswith("Encountered error when trying to create uri from endpoint in ml connector.")
+    reason = problem.format(url.index("{"), url)
+    cause = {"type": "u_r_i_syntax_exception", "reason": reason}
+    assert error["caused_by"] == {"type": "illegal_argument_exception", "reason": reason, "caused_by": cause}
+    assert not fake_service.received
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("/x y", "Illegal character in path"), ("/x[0]", "Illegal character in path"), ("/x%zz", "Malformed escape pair")],
+)
+async def test_what_no_url_holds(remote: Remote, fake_service: FakeService, path: str, problem: str) -> None:
+    await remote.connect(fake_service.connector("{}", path=path))
+    with pytest.raises(BridgeError) as refused:
+        await remote.predict(asked())
+    told = error_body(refused.value)["error"]["caused_by"]["reason"]
+    assert told == f"{problem} at index {len(fake_service.url) + 2}: {fake_service.url}{path}"
+    await remote.connect(fake_service.connector("{}", path="/x?a[0]=1&b=%20"))
+    await remote.predict(asked())
 
 
 async def test_connections_of_a_connector_are_shared_out(remote: Remote, fake_service: FakeService) -> None:
