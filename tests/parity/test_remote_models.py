@@ -441,3 +441,13 @@ async def test_functions_before_and_after(sides: tuple[Side, Side], fake_service
     for name in models:
         steps += removal(name)
     await play(steps, *sides)
+
+
+async def test_parameters_to_the_last_digit(sides: tuple[Side, Side], fake_service: FakeService) -> None:
+    fake_service.answer_by(lambda got: Told({"text": json.dumps(got.body)}))
+    predict = f"{ML}/models/<model>/_predict"
+    connector = fake_service.connector('{"q": ${parameters.q}}')
+    steps = [registered("registered", {"connector": connector}, capture={"model": "model_id"})]
+    numbers = ("9223372036854775808", "12345678901234567890123", "[1,-123456789012345678901234567890]")
+    steps += [Step(number, "POST", predict, f'{{"parameters":{{"q":{number}}}}}') for number in numbers]
+    await play([*steps, *removal("model")], *sides)
