@@ -295,12 +295,13 @@ async def test_failures_that_are_ignored(both: tuple[Side, Side]) -> None:
                 search(f"{name}{more}, ignored, verbose", inline([ignored(processor), *rest]), VERBOSE,
                        skip=("duration_millis",)),
             ]  # fmt: skip
-    # The reference may answer this one twice, garbled.
     lacking = {"ml_inference": {**MARKED["ml_inference"], "output_map": [{"label": "nope"}]}}
     unknown = {"ml_inference": {**MARKED["ml_inference"], "model_id": "nope"}}
     skipped = (*EMPTY_PROFILE, "duration_millis", "error")
     steps += [
-        search("answer ignored", inline((), [ignored(lacking), CUT_TO_ONE]), skip=skipped, until={"timed_out": [False]}),
+        # The reference may answer this one twice, garbled.
+        search("answer ignored", inline((), [ignored(lacking), CUT_TO_ONE]), skip=skipped,
+               until={"timed_out": [False]}),
         search("model ignored", inline((), [ignored(unknown), CUT_TO_ONE]), skip=skipped),
         search("model ignored, verbose", inline((), [ignored(unknown), CUT_TO_ONE]), VERBOSE, skip=skipped),
         search("model, verbose", inline((), [unknown, CUT_TO_ONE]), VERBOSE, skip=skipped),
