@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_service import FakeService, Received, Told, private_endpoints
-from scenario import ML, Side, Step, play
+from scenario import DELETED, ML, Side, Step, play
 from server_fixtures import Cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.parity]
@@ -101,7 +101,6 @@ async def test_searches(sides: tuple[Side, Side], fake_service: FakeService) -> 
         Step("index gone", "DELETE", "/<unique>"),
         Step("deployed", "GET", MODEL, until={"model_state": ["DEPLOYED"]}, skip=("planning_worker_nodes",)),
         Step("undeployed", "POST", f"{MODEL}/_undeploy", differs="node ids differ"),
-        Step("taken back", "GET", MODEL, until={"model_state": ["UNDEPLOYED"]}, skip=("deploy_to_all_nodes",)),
-        Step("model gone", "DELETE", MODEL),
+        Step("model gone", "DELETE", MODEL, until=DELETED),
     ]
     await play(steps, *sides)
