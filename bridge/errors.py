@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+UNREADABLE_BODY = "the request body cannot be read in its Content-Encoding"
+
 
 class BridgeError(Exception):
     """Base of all errors that may reach a client; never raised itself."""

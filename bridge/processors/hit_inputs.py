@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import simplejson
@@ -80,9 +81,9 @@ class HitInputs:
         """The values of each hit that has the required fields, in rank order."""
         rows = []
         for place, hit in enumerate(self._hits):
-            document = hit.get("_source")
+            document = Document(hit.get("_source"))
             if all(self._has(document, path) for path in required):
-                found = {name: in_document(document, path) for name, path in below.items()}
+                found = {name: document.read(path) for name, path in below.items()}
                 rows.append((place, {name: value for name, value in found.items() if value is not None}))
             elif not self._config.ignore_missing:
                 raise InvalidRequest(
@@ -91,8 +92,8 @@ class HitInputs:
                 )
         return rows
 
-    def _has(self, document: Any, path: str) -> bool:
-        return path in self._config.model_config or in_document(document, path) is not None
+    def _has(self, document: Document, path: str) -> bool:
+        return path in self._config.model_config or document.read(path) is not None
 
     async def _shared(self, mapping: InputMap, required: InputMap) -> dict[str, Any]:
         """What comes from the request and is the same for all hits; None where nothing was found."""
@@ -116,7 +117,7 @@ class HitInputs:
         return name in required and where not in self._config.model_config and not self._config.ignore_missing
 
     def _in_any_hit(self, path: str) -> bool:
-        return any(in_document(hit.get("_source"), path) is not None for hit in self._hits)
+        return any(Document(hit.get("_source")).read(path) is not None for hit in self._hits)
 
     async def _of_request(self, path: str) -> Any:
         value = path_of(path).read(await self._source(), nulls=True)
@@ -128,15 +129,24 @@ class HitInputs:
         return self._request
 
 
-def in_document(document: Any, path: str) -> Any:
-    """What a path finds in a document, whose objects ML Commons reads in the order of Java's hash maps; None where
-    nothing is. Raises InvalidRequest as `Path.read`."""
-    if document is None:
-        return None
-    compiled = path_of(path)
-    if compiled.ordered:
-        return compiled.read(hashed(document), nulls=True)
-    return hashed(compiled.read(document, nulls=True))
+class Document:
+    """The source of a hit, whose objects ML Commons reads in the order of Java's hash maps."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    @cached_property
+    def _hashed(self) -> Any:
+        return hashed(self._source)
+
+    def read(self, path: str) -> Any:
+        """What a path finds; None where nothing is. Raises InvalidRequest as `Path.read`."""
+        if self._source is None:
+            return None
+        compiled = path_of(path)
+        if compiled.ordered:
+            return compiled.read(self._hashed, nulls=True)
+        return hashed(compiled.read(self._source, nulls=True))
 
 
 def _asks_request(path: str) -> bool:

@@ -19,7 +19,12 @@ ANY = Shape({})
 _JSON = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson")
 
 _LONG = re.compile(rb"[0-9]{19}")
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*(;|\Z)")
+_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*(;.*)?")
+
+
+def is_media_type(text: str) -> bool:
+    """Whether a text has the form of a content type (`type/subtype`, parameters unread)."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -28,7 +33,7 @@ async def read_body(request: web.Request) -> bytes:
     raw = (await request.read()).removeprefix(BOM_UTF8)
     if raw.strip():
         kind = request.headers.get("Content-Type", "")
-        if kind and not _MEDIA_TYPE.match(kind):
+        if kind and not is_media_type(kind):
             reason = f"invalid Content-Type header [{kind}]"
             caused_by = {"type": "illegal_argument_exception", "reason": reason}
             raise InvalidRequest(

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
 from bridge.errors import (
+    UNREADABLE_BODY,
     BridgeError,
     InvalidRequest,
     NotAcceptable,
@@ -27,7 +28,6 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _RETRY_SECONDS = "1"
 _REALM = 'Basic realm="OpenSearch Security"'
-_UNREADABLE = "the request body cannot be read in its Content-Encoding"
 
 
 @web.middleware
@@ -58,7 +58,7 @@ def _unreadable(request: web.Request, refused: web.HTTPRequestEntityTooLarge | w
         return failure(request, TooLarge(refused.text or "the request body is too large"))
     # What is left of the body cannot be read either, and nothing after it on this connection.
     request.content.feed_eof()
-    made = failure(request, InvalidRequest(_UNREADABLE))
+    made = failure(request, InvalidRequest(UNREADABLE_BODY))
     made.force_close()
     return made
 
@@ -76,7 +76,7 @@ class Protocol(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         first = (message or "").strip().partition("\n")[0].rstrip(":")
         encoded = isinstance(exc, ContentEncodingError)
-        error = InvalidRequest(_UNREADABLE if encoded else f"the request cannot be read: {first}")
+        error = InvalidRequest(UNREADABLE_BODY if encoded else f"the request cannot be read: {first}")
         log.info(error.reason, action="rest.unreadable", said=first)
         made = web.Response(body=dumps(error_body(error)), status=status, headers={"Content-Type": JSON})
         made.force_close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from aiohttp import web
 from bridge.domain.model import OWN_FIELDS
 from bridge.errors import ClusterError, InvalidRequest
 from bridge.rest.answers import answer
-from bridge.rest.body import read_body
+from bridge.rest.body import is_media_type, read_body
 from bridge.rest.parameters import last
 from bridge.rest.services import services
 from bridge.store.cluster import Answer
@@ -20,7 +19,6 @@ from bridge.wire import dumps_exact, loads_exact
 _CHUNK = {"exists": {"field": "chunk_number"}}
 _MATCH_ALL: dict[str, Any] = {"match_all": {}}
 _AGGREGATIONS = ("aggs", "aggregations")
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*(;.*)?")
 _SOURCE_TYPES = ("application/json", "application/vnd.opensearch+json", "application/x-ndjson", "application/yaml")
 """Of YAML only what is JSON, too, is read; CBOR and SMILE cannot stand in a URL."""
 
@@ -131,7 +129,7 @@ async def _asked_for(request: web.Request) -> bytes:
     if "source_content_type" not in request.query:
         raise InvalidRequest("source and source_content_type parameters are required")
     kind = last(request, "source_content_type")
-    if not _MEDIA_TYPE.fullmatch(kind):
+    if not is_media_type(kind):
         raise InvalidRequest(f"invalid Content-Type header [{kind}]")
     if kind.partition(";")[0].strip().lower() not in _SOURCE_TYPES:
         raise InvalidRequest(f"Unknown value for source_content_type [{kind}]", kind="illegal_state_exception")

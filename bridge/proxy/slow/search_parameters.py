@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from yarl import URL
 
-from bridge.errors import InvalidRequest
 from bridge.processors.search import Json
+from bridge.wire import read_flag
 
 _SOURCE_KEYS = {
     "from": "from",
@@ -144,9 +144,7 @@ class Parameters:
     def check(self) -> None:
         """Raises InvalidRequest, in the cluster's words, for a parameter that the cluster does not get to see."""
         for name in _JUDGED_HERE:
-            value = self.values.get(name, "true")
-            if truth(value) is None:
-                raise InvalidRequest(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+            read_flag(self.values.get(name, "true"))
 
 
 def truth(value: Any) -> bool | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from bridge.errors import BridgeError, InvalidRequest, TooManyRequests, error_body, status_of
+from bridge.errors import UNREADABLE_BODY, BridgeError, InvalidRequest, TooManyRequests, error_body, status_of
 from bridge.models.predictor import Predictor
 from bridge.pipelines.cache import PipelineCache
 from bridge.proxy.slow.resolve import Resolver
@@ -50,7 +50,7 @@ def guarded(handler: Handler) -> Handler:
         except BridgeError as error:
             return error_answer(error)
         except web.RequestPayloadError:
-            refused = error_answer(InvalidRequest("the request body cannot be read in its Content-Encoding"))
+            refused = error_answer(InvalidRequest(UNREADABLE_BODY))
             # The server ends this connection, so nobody may take it for a kept one.
             refused.force_close()
             return refused

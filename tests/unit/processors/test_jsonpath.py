@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import InvalidRequest
-from bridge.processors.hit_inputs import in_document
+from bridge.processors.hit_inputs import Document
 from bridge.processors.java_text import hashed
 from bridge.processors.jsonpath import PathNotFound, path_of
 
@@ -41,7 +41,7 @@ DIFFERS = {
 
 def as_response(path: str) -> dict[str, Any]:
     try:
-        found = {name: in_document({**document, "k": name}, path) for name, document in DOCUMENTS.items()}
+        found = {name: Document({**document, "k": name}).read(path) for name, document in DOCUMENTS.items()}
     except InvalidRequest as error:
         return {"error": error.kind}
     return {name: MISSING if value is None else value for name, value in found.items()}
